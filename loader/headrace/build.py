@@ -1,0 +1,39 @@
+"""The dbt build, in this process, with the profile and target that the loader used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from dbt.cli.main import dbtRunner
+
+from .errors import BuildError
+from .target import Target
+
+
+def build(target: Target, progress: Callable[[str], None] = lambda _: None) -> None:
+    """Run `dbt build` for all models.
+
+    Args:
+        target: where to build.
+        progress: is told of each node that ends.
+
+    Raises:
+        BuildError: a model or a test failed; says which, with dbt's words.
+    """
+
+    def ended(event: Any) -> None:
+        if event.info.name in ("LogModelResult", "LogTestResult", "LogSeedResult"):
+            progress(event.data.node_info.node_name)
+
+    arguments = ["build", "--quiet", "--target", target.name]
+    arguments += ["--project-dir", str(target.project_dir), "--profiles-dir", str(target.profiles_dir)]
+    outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
+    if outcome.success:
+        return
+    if outcome.exception:
+        raise BuildError(f"dbt build: {' '.join(str(outcome.exception).split())}")
+    results: Any = outcome.result or []
+    failed = [result for result in results if str(result.status) in ("error", "fail", "runtime error")]
+    words = "; ".join(f"{result.node.name}: {' '.join((result.message or '').split())}" for result in failed[:5])
+    raise BuildError(f"dbt build failed in {len(failed)} of its nodes, the queue is kept for the next build: {words}")

@@ -1,0 +1,290 @@
+"""The command line: the only place that prints, and that ends the process."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .errors import HeadraceError
+
+if TYPE_CHECKING:
+    from .load import Plan
+    from .sync import Summary
+
+# What loads or builds is imported by the command that needs it: dlt and dbt take seconds, and `--help` needs neither.
+
+output = Console(highlight=False, soft_wrap=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Headrace(click.Group):
+    """Turns foreseen failures into one line and the exit status that they ask for."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(context)
+        except HeadraceError as error:
+            errors.print(f"[red]headrace:[/] {escape(str(error))}")
+            context.exit(error.exit_status)
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]
+    """A day, or a day and a time, in UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> datetime:
+        """Read ISO 8601."""
+        try:
+            at = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
+        except ValueError:
+            self.fail(f"{value!r} is no time such as 2026-03-02 or 2026-03-02T14:00", param, context)
+        return at.astimezone(timezone.utc) if at.tzinfo else at.replace(tzinfo=timezone.utc)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time span such as 90m, 3h or 2d."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> timedelta:
+        """Read a number and its unit."""
+        found = re.fullmatch(r"(\d+)([smhd])", str(value))
+        if not found:
+            self.fail(f"{value!r} is no duration such as 90m, 3h or 2d", param, context)
+        unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}[found[2]]
+        return timedelta(**{unit: int(found[1])})
+
+
+def on_target(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to load, and the target that they name."""
+
+    def with_target(target: str | None, profiles_dir: Path | None, project_dir: Path | None, **others: Any) -> None:
+        from .target import read_target
+
+        command(target=read_target(target, project_dir, profiles_dir), **others)
+
+    with_target.__doc__ = command.__doc__
+    with_target.__name__ = command.__name__
+    with_target.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for name, kind, words in (
+        (
+            "--project-dir",
+            click.Path(path_type=Path),
+            "Folder of the dbt project (default: this one, else the one that came along).",
+        ),
+        ("--profiles-dir", click.Path(path_type=Path), "Folder of profiles.yml (default: where dbt looks)."),
+        ("--target", str, "Output of the dbt profile `headrace` (default: the profile's own)."),
+    ):
+        with_target = click.option(name, type=kind, help=words)(with_target)
+    return with_target
+
+
+@click.group(cls=Headrace, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="headrace")
+def main() -> None:
+    r"""Product-analytics events into the warehouse, merged and ready to query.
+
+    \b
+      headrace sample feed      make a believable feed to try things on
+      headrace sync feed        load what is new in it, and run the dbt build
+      headrace show             a first look at what is there now
+
+    Where to is said once, in the dbt profile `headrace`; without one, in profiles.example.yml: one DuckDB file.
+
+    Exit status: 0 done; 1 the load or the build failed, run it again; 2 the call or the configuration is wrong.
+    """
+
+
+@main.command()
+@click.argument("feed")
+@click.option("--since", type=Moment(), help="Look at all hours from this one on, not at the last two days only.")
+@click.option("--all", "everything", is_flag=True, help="Look at every hour; worth doing once a day or a week.")
+@click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
+@click.option("--no-build", is_flag=True, help="Load only, and leave `dbt build` to the scheduler.")
+@on_target
+def sync(target: Any, feed: str, since: datetime | None, everything: bool, dry_run: bool, no_build: bool) -> None:
+    """Load what is new or re-created in FEED, then build the models.
+
+    FEED is a file or a folder, on disk or in a store (s3://, gs://, az://): event files (.parquet, .ndjson, .jsonl,
+    each also .gz or .zst) and definition files, in the hive layout of Data Direct or loose, or segment exports
+    (.json, .json.gz). It can be killed at any time and run again, any number of times.
+    """
+    from . import sync as run
+    from .load import Span
+
+    span = Span(since=since, everything=everything)
+    if dry_run:
+        _print_plan(run.plan(feed, target, span))
+    else:
+        _print_summary(feed, lambda tell: run.sync(feed, target, tell, span, build_models=not no_build))
+
+
+@main.command()
+@click.argument("feed")
+@click.option("--since", type=Moment(), required=True, help="The first hour to replay.")
+@click.option("--until", type=Moment(), help="The last hour to replay (default: the newest).")
+@click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
+@on_target
+def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dry_run: bool) -> None:
+    """Load hours of FEED again, whatever was loaded before.
+
+    The feed's files are the archive: this is how events are brought back. It goes in packages with a build after
+    each; cut short, the same call goes on where it was.
+    """
+    from . import sync as run
+    from .load import Span
+
+    if dry_run:
+        found = run.plan(feed, target, Span(since, until, everything=True))
+        _print_plan(found, also=found.unchanged)
+    else:
+        _print_summary(feed, lambda tell: run.backfill(feed, target, tell, Span(since, until)))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--max-age", type=Duration(), help="End with status 1 when the newest load is older, such as 2h.")
+@on_target
+def status(target: Any, as_json: bool, max_age: timedelta | None) -> None:
+    """Say how the target is: last load, lag, queue, files, rejected rows."""
+    from .status import status as read
+
+    now = read(target)
+    if as_json:
+        click.echo(json.dumps(now.as_json(), default=lambda value: value.isoformat(), indent=2))
+    else:
+        output.print(escape(now.target))
+        output.print(f"newest load   {_ago(now.newest_load)}")
+        output.print(f"queue         {now.queued_loads:,} loads with {now.queued_rows:,} rows wait for a build")
+        output.print(f"files         {', '.join(f'{count:,} {state}' for state, count in now.files.items()) or 'none'}")
+        for feed in now.feeds:
+            waiting = (
+                f"{feed.waiting_files:,} files wait, {timedelta(seconds=feed.lag_seconds or 0)} behind"
+                if feed.problem is None
+                else feed.problem
+            )
+            output.print(f"feed          {escape(feed.feed)}: {escape(waiting)}")
+            output.print(f"              synced {_ago(feed.last_sync)}, listed in full {_ago(feed.last_full_listing)}")
+        for found in now.rejected[:10]:
+            place = found.file if found.position is None else f"{found.file}:{found.position}"
+            output.print(f"rejected      {found.rows:,} x {escape(found.reason)}, such as {escape(place)}")
+    if max_age is not None and now.is_stale(max_age):
+        errors.print(f"[red]headrace:[/] the newest load is older than {max_age}")
+        sys.exit(1)
+
+
+@main.command()
+@on_target
+def show(target: Any) -> None:
+    """Take a first look at what is in the target now."""
+    from .show import show as ask
+
+    for answer in ask(target):
+        output.print(f"\n[bold]{answer.question}[/]")
+        _print_table(answer.columns, answer.rows)
+
+
+@main.command()
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--hours", default=6, show_default=True, type=click.IntRange(1), help="Hours of events.")
+@click.option("--events-per-hour", default=2_000, show_default=True, type=click.IntRange(1), help="Rows in each hour.")
+@click.option("--seed", default=1, show_default=True, help="Another seed, another shop; the same seed, the same bytes.")
+@click.option(
+    "--format",
+    "file_format",
+    default="parquet",
+    show_default=True,
+    type=click.Choice(["parquet", "ndjson", "ndjson.gz"]),
+)
+def sample(out: Path, hours: int, events_per_hour: int, seed: int, file_format: str) -> None:
+    """Make the feed of a small shop in the folder OUT.
+
+    With a larger --hours on the same folder the feed goes on; from the fourth hour on one file is re-created.
+    """
+    from .sample import write_feed
+
+    made = write_feed(out, hours, events_per_hour, seed, file_format)
+    output.print(
+        f"{escape(str(out))}: {made.events:,} rows in {made.files:,} files of {hours} hours; "
+        f"{made.distinct:,} events, {made.duplicates:,} duplicates, {made.late:,} late, {made.nulled:,} superseding"
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[..., None]]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+
+        def tell(step: str, done: int | None = None, total: int | None = None) -> None:
+            progress.update(task, description=escape(step), completed=done or 0, total=total)
+
+        yield tell
+
+
+def _print_summary(feed: str, run: Callable[[Callable[..., None]], Summary]) -> None:
+    started = time.monotonic()
+    with _progress() as tell:
+        summary = run(tell)
+    output.print(escape(f"{feed} -> {summary.label}"))
+    numbers = {**summary.counts(), "seconds": round(time.monotonic() - started, 1)}
+    _print_table(numbers.keys(), [tuple(numbers.values())])
+    for note in summary.notes():
+        output.print(escape(note))
+
+
+def _print_plan(plan: Plan, also: Iterable[Any] = ()) -> None:
+    files = [*plan.files, *also]
+    for file in files:
+        what = "loaded" if file in plan.unchanged else "re-created" if file.path in plan.known else "new"
+        output.print(f"{what:<10}  {file.size:>14,}  {escape(file.path)}")
+    output.print(f"{len(files):,} of {plan.listed:,} files would be loaded, {sum(file.size for file in files):,} bytes")
+
+
+def _print_table(columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    rows = list(rows)
+    table = Table(show_edge=False, pad_edge=False)
+    for place, column in enumerate(columns):
+        is_number = any(isinstance(row[place], (int, float)) for row in rows)
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    output.print(table)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else escape(str(value))
+
+
+def _ago(at: datetime | None) -> str:
+    if at is None:
+        return "never"
+    seconds = round((datetime.now(timezone.utc) - at).total_seconds())
+    return f"{_cell(at)} UTC, {timedelta(seconds=max(seconds, 0))} ago"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,586 @@
+"""Feed files into the warehouse's staging: what is new, as load packages of dlt, with a ledger of what was loaded.
+
+The working folder is disposable and is emptied at each start. The truth is in the destination: a load counts when
+`_dlt_loads` has it with status 0, and rows of any other load are deleted before the next one begins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import dlt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.pipeline.exceptions import PipelineStepFailed
+from dlt.pipeline.helpers import retry_load
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from . import rows
+from .errors import LoadError
+from .feed import Feed, FeedFile, in_order
+from .target import Target
+
+LOADED_FILES = pa.schema(
+    [
+        ("path", pa.string()),
+        ("kind", pa.string()),
+        ("ingested_time", rows.TIME),
+        ("size", pa.int64()),
+        ("version", pa.string()),
+        ("content_hash", pa.string()),
+        ("rows", pa.int64()),
+        ("rejected", pa.int64()),
+        ("first_event_time", rows.TIME),
+        ("last_event_time", rows.TIME),
+        ("is_recreated", pa.bool_()),
+        ("is_merged", pa.bool_()),
+        ("_dlt_load_id", pa.string()),
+    ]
+)
+
+REJECTED_EVENTS = pa.schema(
+    [
+        ("file", pa.string()),
+        ("position", pa.int64()),
+        ("reason", pa.string()),
+        ("content", pa.string()),
+        ("_dlt_load_id", pa.string()),
+    ]
+)
+
+SYNCS = pa.schema(
+    [
+        ("feed", pa.string()),
+        ("started_time", rows.TIME),
+        ("listed_since", rows.TIME),
+        ("listed_files", pa.int64()),
+        ("_dlt_load_id", pa.string()),
+    ]
+)
+
+STAGING = {
+    "raw_events": rows.RAW_EVENTS,
+    "raw_definitions": rows.RAW_DEFINITIONS,
+    "rejected_events": REJECTED_EVENTS,
+    "loaded_files": LOADED_FILES,
+    "syncs": SYNCS,
+}
+
+COMPLETE = "(select load_id from _dlt_loads where status = 0)"
+"""The loads that count."""
+
+LOOK_BACK = timedelta(days=2)
+"""How far back a load looks for new and re-created files before the newest hour that it knows."""
+
+PACKAGE_BYTES = 2 * 2**30
+"""A package takes files up to this size in all, and at least one: what a kill can cost, and what the disk must hold."""
+
+PARQUET_BYTES = 64 * 2**20
+"""The rows of a package are written in files of about this size: what a destination loads at once."""
+
+REPEATING = ["event_type", "source_type", "_file", "_dlt_load_id", "kind"]
+"""The columns that a dictionary makes smaller; for the others, trying costs time and saves nothing."""
+
+DLT_SETTINGS = {
+    "extract.next_item_mode": "fifo",
+    "load.delete_completed_jobs": True,
+    "load.raise_on_failed_jobs": True,
+    "load.raise_on_max_retries": 1,
+    "load.truncate_staging_dataset": True,
+    "runtime.dlthub_telemetry": False,
+    "runtime.log_level": "CRITICAL",
+}
+"""`fifo`: the ledger's rows come after the events that they count. A job that failed in passing is not tried again by
+itself, as its rows may have arrived: see load_package."""
+
+
+@dataclass
+class Loaded:
+    """What a load did, in files and rows."""
+
+    files: int = 0
+    unchanged_files: int = 0
+    recreated_files: int = 0
+    rows: int = 0
+    definitions: int = 0
+    rejected: int = 0
+    late: int = 0
+    unknown_fields: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the ledger says of a file."""
+
+    size: int
+    version: str
+    content_hash: str
+    load_id: str
+
+    def differs(self, file: FeedFile) -> bool:
+        """Whether the file may have another content by now."""
+        return (self.size, self.version) != (file.size, file.version)
+
+
+Progress = Callable[[int, int, str], None]
+
+
+def _silent(done: int, total: int, path: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a load would do."""
+
+    files: list[FeedFile]
+    """New ones and those that seem to be re-created, in the order in which they are loaded."""
+    unchanged: list[FeedFile]
+    known: dict[str, Known]
+    since: datetime | None
+    """The earliest hour that was looked at; None when everything was."""
+
+    @property
+    def listed(self) -> int:
+        """How many files were looked at."""
+        return len(self.files) + len(self.unchanged)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the files."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which hours of a feed to look at."""
+
+    since: datetime | None = None
+    until: datetime | None = None
+    everything: bool = False
+
+
+NEWEST = Span()
+
+
+def load(feed: Feed, target: Target, span: Span = NEWEST, progress: Progress = _silent) -> Loaded:
+    """Load the files of a feed that are new or were re-created since they were loaded.
+
+    Args:
+        feed: the file or folder.
+        target: where to.
+        span: which hours to look at; by default the last two days before the newest one that was loaded, and all that
+            came after.
+        progress: is told of files done, files in all and the file under way.
+
+    Raises:
+        UsageError: there is no such feed.
+        LoadError: the destination refused. Packages that were complete stay.
+    """
+    started = datetime.now(timezone.utc)
+    with connected(target) as pipeline:
+        discard_unfinished(pipeline)
+        plan = plan_of(pipeline, feed, span)
+        loaded = Loaded(unchanged_files=plan.listed - len(plan.files))
+        done = 0
+        for files in packages(plan.files):
+            progress(done, len(plan.files), files[0].path if files else "")
+            done += len(files)
+            sync = {
+                "feed": feed.address,
+                "started_time": started,
+                "listed_since": plan.since,
+                "listed_files": plan.listed,
+            }
+            load_package(
+                pipeline,
+                _Package(feed, files, plan.known, target.work_dir, sync if done == len(plan.files) else None),
+                loaded,
+            )
+    return loaded
+
+
+def plan_of(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> Plan:
+    """Compare the feed with the ledger. Raises UsageError when there is no such feed."""
+    days, roots = _days(pipeline, feed, span)
+    files = [
+        file
+        for file in feed.files(days, roots)
+        if not (file.hour and span.since and file.hour < span.since)
+        and not (file.hour and span.until and file.hour > span.until)
+    ]
+    known = ledger(pipeline, files)
+    changed = [file for file in files if file.path not in known or known[file.path].differs(file)]
+    unchanged = [file for file in files if file.path in known and not known[file.path].differs(file)]
+    since = datetime(days[0].year, days[0].month, days[0].day, tzinfo=timezone.utc) if days else None
+    return Plan(changed, unchanged, known, since)
+
+
+def _days(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> tuple[tuple[date, date] | None, set[str]]:
+    """The days to list, None for all, and the folders in which the ledger has seen hours of this feed."""
+    newest = None
+    in_feed = f"path like {literal(feed.prefix + '%')}"
+    if not span.everything:
+        newest = query(
+            pipeline,
+            f"select max(ingested_time) from loaded_files where _dlt_load_id in {COMPLETE} and {in_feed}",
+        )
+    if not newest or newest[0][0] is None:
+        return None, set()
+    at = newest[0][0].astimezone(timezone.utc)
+    now = datetime.now(timezone.utc)
+    paths = query(
+        pipeline,
+        f"select distinct path from loaded_files where ingested_time >= '{(at - LOOK_BACK).isoformat()}' and {in_feed}",
+    )
+    roots = {root for (path,) in paths if (root := feed.root_of(path))}
+    since = span.since or min(at, now) - LOOK_BACK
+    return (since.date(), (span.until or max(at, now)).date() + timedelta(1)), roots
+
+
+def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], progress: Progress = _silent) -> Loaded:
+    """Load hours of a feed again, whatever the ledger says of them, a package at a time with a build after each.
+
+    When it is cut short, the same call goes on with the files that it had not reached: the working folder remembers
+    when it began. Should that be lost, it begins anew, which costs time and changes nothing.
+
+    Args:
+        feed: the file or folder.
+        target: where to.
+        span: the hours.
+        build: merges what was loaded, so that the queue never holds more than a package.
+        progress: as in load.
+
+    Raises:
+        UsageError: there is no such feed.
+        HeadraceError: the destination refused, or the build failed.
+    """
+    loaded = Loaded()
+    marker = target.work_dir / "backfill.json"
+    call = {"feed": feed.address, "since": str(span.since), "until": str(span.until)}
+    began = json.loads(marker.read_text()) if marker.exists() else {}
+    if {**began, "began": None} != {**call, "began": None}:
+        began = {**call, "began": time.time()}
+        marker.write_text(json.dumps(began))
+    with connected(target) as pipeline:
+        discard_unfinished(pipeline)
+        plan = plan_of(pipeline, feed, Span(span.since, span.until, everything=True))
+        done_before = {path for path, known in plan.known.items() if float(known.load_id) > began["began"]}
+    files = [file for file in sorted(plan.files + plan.unchanged, key=in_order) if file.path not in done_before]
+    done = 0
+    for package in packages(files):
+        progress(done, len(files), package[0].path if package else "")
+        with connected(target) as pipeline:
+            load_package(pipeline, _Package(feed, package, plan.known, target.work_dir, None, again=True), loaded)
+        build()
+        done += len(package)
+    marker.unlink()
+    return loaded
+
+
+def literal(text: str) -> str:
+    """A string as SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def alone(target: Target) -> Iterator[None]:
+    """Hold the lock of this target's working folder; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        LoadError: another process holds it.
+    """
+    target.work_dir.mkdir(parents=True, exist_ok=True)
+    with (target.work_dir / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise LoadError(
+                f"another sync to target {target.name!r} is under way (process {lock.read().strip()}); "
+                "try again when it has ended"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+@contextmanager
+def connected(target: Target) -> Iterator[dlt.Pipeline]:
+    """A dlt pipeline on the target, with an empty working folder and what the destination knows of its schema."""
+    logging.getLogger("dlt").setLevel(logging.CRITICAL)
+    one_worker = {"load.workers": 1} if target.type == "duckdb" else {}  # each would buffer a row group of its own
+    for name, value in {**DLT_SETTINGS, **one_worker}.items():
+        dlt.config[name] = value
+    folder = target.work_dir / "dlt"
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        pipeline = dlt.pipeline(
+            "headrace", pipelines_dir=str(folder), destination=target.destination(), dataset_name=target.schema
+        )
+        pipeline.sync_destination()
+        yield pipeline
+    except PipelineStepFailed as error:
+        raise LoadError(f"load into {target.label}: {_words(error.exception or error)}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:500]
+
+
+def discard_unfinished(pipeline: dlt.Pipeline) -> None:
+    """Delete rows of loads that never completed: what a kill between the data and the marker leaves."""
+    for table in STAGING:
+        query(pipeline, f"delete from {table} where _dlt_load_id not in {COMPLETE}")
+
+
+def ledger(pipeline: dlt.Pipeline, files: list[FeedFile]) -> dict[str, Known]:
+    """What was loaded of these files last, by path."""
+    hours = [file.hour for file in files if file.hour]
+    since = f"or ingested_time >= '{min(hours).isoformat()}'" if hours else ""
+    found = query(
+        pipeline,
+        "select path, size, version, content_hash, _dlt_load_id from loaded_files "
+        f"where (ingested_time is null {since}) and _dlt_load_id in {COMPLETE} "
+        "order by _dlt_load_id",
+    )
+    return {path: Known(*known) for path, *known in found}
+
+
+def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement on the staging schema; none where its tables are not there yet."""
+    try:
+        with pipeline.sql_client() as client, client.execute_query(sql) as cursor:
+            return list(cursor.fetchall()) if cursor.description else []
+    except DestinationUndefinedEntity:
+        return []
+
+
+def packages(files: list[FeedFile]) -> Iterator[list[FeedFile]]:
+    """Files in order, in groups of up to PACKAGE_BYTES; one empty group when there are none."""
+    package: list[FeedFile] = []
+    size = 0
+    for file in files:
+        if package and size + file.size > PACKAGE_BYTES:
+            yield package
+            package, size = [], 0
+        package.append(file)
+        size += file.size
+    yield package
+
+
+def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> None:
+    """Load some files in one package of dlt: rows, rejected rows and ledger count together or not at all.
+
+    What fails in passing is tried again from the start of the package, since nobody can tell which of its rows have
+    arrived: they are deleted first.
+    """
+    again = Retrying(
+        stop=stop_after_attempt(4), wait=wait_exponential(2, max=60), retry=retry_if_exception(_passes), reraise=True
+    )
+    for attempt in again:
+        with attempt:
+            if attempt.retry_state.attempt_number > 1:
+                pipeline.drop()
+                pipeline.sync_destination()
+                discard_unfinished(pipeline)
+            package.clear()
+            pipeline.run(
+                [
+                    dlt.resource(rows(), name=name, write_disposition="append")
+                    for name, rows in package.tables().items()
+                ],
+                loader_file_format="parquet",
+            )
+    shutil.rmtree(package.scratch)
+    package.add_to(loaded)
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether a failed step of dlt may go well next time."""
+    return isinstance(error, PipelineStepFailed) and error.step == "load" and retry_load(("load",))(error)
+
+
+class _Package:
+    """The files of one load package as the resources of dlt, which asks for them in the order of STAGING."""
+
+    def __init__(
+        self,
+        feed: Feed,
+        files: list[FeedFile],
+        known: dict[str, Known],
+        work_dir: Path,
+        sync: dict[str, Any] | None,
+        again: bool = False,
+    ) -> None:
+        """Files of a feed, what the ledger knows of them, and the row of `syncs` when this is the last package.
+
+        With `again`, a file is loaded even when it has the content that was loaded.
+        """
+        self.feed = feed
+        self.files = files
+        self.known = known
+        self.scratch = work_dir / "files"
+        self.sync = sync
+        self.again = again
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget what was read."""
+        self.tallies: dict[str, rows.Tally] = {}
+        self.hashes: dict[str, str] = {}
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def tables(self) -> dict[str, Callable[[], Iterator[Any]]]:
+        """The rows of each staging table, the ledger last: it counts what the others have read."""
+        self.scratch.mkdir(parents=True)
+        return {
+            "raw_events": self.events,
+            "raw_definitions": self.definitions,
+            "rejected_events": self.rejected_events,
+            "loaded_files": self.loaded_files,
+            "syncs": self.syncs,
+        }
+
+    def events(self) -> Iterator[Any]:
+        yield rows.RAW_EVENTS.empty_table()
+        yield from self._parquet("raw_events", (file for file in self.files if file.kind == "events"))
+
+    def definitions(self) -> Iterator[Any]:
+        yield rows.RAW_DEFINITIONS.empty_table()
+        yield from self._parquet("raw_definitions", (file for file in self.files if file.kind != "events"))
+
+    def _parquet(self, table: str, files: Iterator[FeedFile]) -> Iterator[Any]:
+        """The rows of files as Parquet for dlt to import, so that no row becomes a Python dict on its way."""
+        schema, load_id = STAGING[table], pa.scalar(_load_id())
+        writer, path, count = None, self.scratch, 0
+        for batch in (batch for file in files for batch in self._read(file)):
+            if writer is None:
+                path = self.scratch / f"{table}_{len(list(self.scratch.glob(f'{table}_*')))}.parquet"
+                sink = path.open("wb")
+                writer, count = (
+                    pq.ParquetWriter(
+                        sink, schema, compression="snappy", use_dictionary=REPEATING, write_statistics=False
+                    ),
+                    0,
+                )
+            writer.write_batch(
+                pa.RecordBatch.from_arrays([*batch.columns, pa.repeat(load_id, batch.num_rows)], schema=schema)
+            )
+            count += batch.num_rows
+            if sink.tell() >= PARQUET_BYTES:
+                writer.close()
+                sink.close()
+                writer = None
+                yield dlt.mark.with_file_import(str(path), "parquet", count, hints=schema.empty_table())
+        if writer is not None:
+            writer.close()
+            sink.close()
+            yield dlt.mark.with_file_import(str(path), "parquet", count, hints=schema.empty_table())
+
+    def _read(self, file: FeedFile) -> Iterator[pa.RecordBatch]:
+        local = self.feed.fetch(file, self.scratch)
+        self.hashes[file.path] = content_hash(local)
+        known = self.known.get(file.path)
+        if known and known.content_hash == self.hashes[file.path] and not self.again:
+            return
+        tally = self.tallies[file.path] = rows.Tally()
+        if file.kind == "events":
+            yield from rows.read_events(local, file.path, tally)
+        else:
+            yield from rows.read_definitions(local, file.path, file.kind, tally)
+        if not self.feed.is_local:
+            local.unlink()
+
+    def rejected_events(self) -> Iterator[pa.Table]:
+        load_id = _load_id()
+        yield pa.Table.from_pylist(
+            [
+                {
+                    "file": path,
+                    "position": row.position,
+                    "reason": row.reason,
+                    "content": row.content,
+                    "_dlt_load_id": load_id,
+                }
+                for path, tally in self.tallies.items()
+                for row in tally.rejected
+            ],
+            schema=REJECTED_EVENTS,
+        )
+
+    def loaded_files(self) -> Iterator[pa.Table]:
+        load_id = _load_id()
+        yield pa.Table.from_pylist([self._ledger_row(file, load_id) for file in self.files], schema=LOADED_FILES)
+
+    def _ledger_row(self, file: FeedFile, load_id: str) -> dict[str, Any]:
+        tally = self.tallies.get(file.path)
+        return {
+            "path": file.path,
+            "kind": file.kind if file.kind == "events" else f"{file.kind}_definitions",
+            "ingested_time": file.hour,
+            "size": file.size,
+            "version": file.version,
+            "content_hash": self.hashes[file.path],
+            "rows": tally.rows if tally else 0,
+            "rejected": len(tally.rejected) if tally else 0,
+            "first_event_time": tally.first_event_time if tally else None,
+            "last_event_time": tally.last_event_time if tally else None,
+            "is_recreated": self._is_recreated(file.path),
+            "is_merged": False,
+            "_dlt_load_id": load_id,
+        }
+
+    def _is_recreated(self, path: str) -> bool:
+        return path in self.tallies and path in self.known and self.known[path].content_hash != self.hashes[path]
+
+    def syncs(self) -> Iterator[pa.Table]:
+        found = [{**self.sync, "_dlt_load_id": _load_id()}] if self.sync else []
+        yield pa.Table.from_pylist(found, schema=SYNCS)
+
+    def add_to(self, loaded: Loaded) -> None:
+        """Count what was read."""
+        loaded.files += len(self.tallies)
+        loaded.unchanged_files += len(self.files) - len(self.tallies)
+        loaded.recreated_files += sum(map(self._is_recreated, self.tallies))
+        kinds = {file.path: file.kind for file in self.files}
+        for path, tally in self.tallies.items():
+            if kinds[path] == "events":
+                loaded.rows += tally.rows
+            else:
+                loaded.definitions += tally.rows
+            loaded.late += tally.late
+            loaded.rejected += len(tally.rejected)
+            loaded.unknown_fields.update(tally.unknown_fields)
+            loaded.reasons.update(row.reason for row in tally.rejected)
+
+
+def _load_id() -> str:
+    return dlt.current.load_package_state()["load_id"]
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

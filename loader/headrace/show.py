@@ -1,0 +1,61 @@
+"""A first look at what is there: a few questions to the published models, with their answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import LoadError
+from .load import connected
+from .target import Target
+
+QUESTIONS = {
+    "What is there": """
+        select 'events' as relation, count(*) as total from {events}
+        union all select 'sessions', count(*) from {marts}.sessions
+        union all select 'users', count(*) from {marts}.users
+        union all select 'devices', count(*) from {marts}.devices
+        union all select 'pages', count(*) from {marts}.pages
+        union all select 'elements', count(*) from {marts}.elements
+        order by total desc, relation""",
+    "Longest sessions": """
+        select user_id, start_time, duration, total_events, total_page_views, last_browser, last_country
+        from {marts}.sessions order by duration desc, full_session_id limit 5""",
+    "Most viewed pages": """
+        select coalesce(page_name, url_path) as page, views, sessions, users, entries, exits, rage_clicks, dead_clicks
+        from {marts}.pages order by views desc, page limit 5""",
+    "Most clicked elements": """
+        select coalesce(element_name, text, raw_selector) as element, clicks, sessions, users, rage_clicks, dead_clicks
+        from {marts}.elements order by clicks desc, element limit 5""",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question, the SQL that asks it, and the rows that answer it."""
+
+    question: str
+    sql: str
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+def show(target: Target) -> list[Answer]:
+    """Ask the models a few questions.
+
+    Raises:
+        LoadError: nothing has been built in this target yet.
+    """
+    answers = []
+    with connected(target) as pipeline:
+        for question, template in QUESTIONS.items():
+            sql = template.format(events=f"{target.schema}.events", marts=f"{target.schema}_marts")
+            with pipeline.sql_client() as client:
+                try:
+                    with client.execute_query(sql) as cursor:
+                        answers.append(
+                            Answer(question, sql, [column[0] for column in cursor.description], list(cursor.fetchall()))
+                        )
+                except Exception as error:
+                    raise LoadError(f"{target.label} has no models to look at yet: run `headrace sync`") from error
+    return answers

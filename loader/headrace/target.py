@@ -1,0 +1,122 @@
+"""Where to load: the destination that the dbt profile names, found and rendered as dbt does it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dbt.config.profile import Profile, read_profile
+from dbt.config.renderer import ProfileRenderer
+from dbt.exceptions import DbtProfileError, DbtProjectError
+from dbt_common.context import set_invocation_context
+from dbt_common.exceptions import DbtBaseException
+from dlt.common.destination import AnyDestination
+
+from .errors import UsageError
+
+PROFILE = "headrace"
+CHECKOUT = Path(__file__).resolve().parents[2]
+SHIPPED = Path(__file__).resolve().parent / "project"
+
+DUCKDB_SETTINGS = {"memory_limit": "128MB", "preserve_insertion_order": False, "force_compression": "zstd"}
+"""For the loader's own connection. Staging is written once, read once and deleted: zstd is the quickest for JSON."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One output of the dbt profile, and the project that is built there."""
+
+    name: str
+    type: str
+    schema: str
+    """Schema (dataset) of staging and of the contract tables; the published ones are named after it."""
+    settings: dict[str, Any]
+    """The output as rendered. It holds secrets: never print it."""
+    project_dir: Path
+    profiles_dir: Path
+
+    @property
+    def label(self) -> str:
+        """The target in words that may be printed."""
+        return f"{self.name} ({self.type}{': ' + str(self.settings['path']) if self.type == 'duckdb' else ''})"
+
+    @property
+    def work_dir(self) -> Path:
+        """A folder for this target's files under way. Losing it loses nothing."""
+        return self.project_dir / ".headrace" / self.name
+
+    def destination(self) -> AnyDestination:
+        """The dlt destination with this target's credentials."""
+        if self.type == "duckdb":
+            credentials = {
+                "database": self.settings["path"],
+                "global_config": {**DUCKDB_SETTINGS, **(self.settings.get("config_options") or {})},
+            }
+            return dlt.destinations.duckdb(credentials=credentials)  # type: ignore[return-value]
+        raise UsageError(f"target {self.name!r} is of type {self.type!r}; the loader writes to: duckdb")
+
+
+def find_project(project_dir: Path | None) -> Path:
+    """The dbt project: as told, else the working directory's, else the one that came with this package."""
+    candidates = [project_dir] if project_dir else [Path.cwd(), CHECKOUT, SHIPPED]
+    for candidate in candidates:
+        found = candidate / "dbt_project.yml"
+        if found.exists() and (project_dir or f"name: {PROFILE}" in found.read_text()):
+            return candidate.resolve()
+    raise UsageError(f"no dbt_project.yml in {', '.join(map(str, candidates))}; name its folder with --project-dir")
+
+
+def read_target(target: str | None, project_dir: Path | None = None, profiles_dir: Path | None = None) -> Target:
+    """Read the dbt profile `headrace` from where dbt looks for it, else from the project's profiles.example.yml.
+
+    Args:
+        target: name of the output; None takes the profile's default.
+        project_dir: the dbt project; None finds it (see find_project).
+        profiles_dir: folder of profiles.yml; None looks at DBT_PROFILES_DIR, the working directory, the project and
+            ~/.dbt, in this order.
+
+    Raises:
+        UsageError: there is no such profile or target, or it can't be rendered.
+    """
+    project = find_project(project_dir)
+    os.environ.setdefault("HEADRACE_DUCKDB", str(project / "headrace.duckdb"))
+    set_invocation_context(os.environ)
+    told = profiles_dir or (Path(os.environ["DBT_PROFILES_DIR"]) if os.environ.get("DBT_PROFILES_DIR") else None)
+    for folder in [told] if told else [Path.cwd(), project, Path.home() / ".dbt"]:
+        if (folder / "profiles.yml").exists() and PROFILE in (profiles := _profiles(folder)):
+            return _target(profiles, target, project, folder.resolve())
+    if told:
+        raise UsageError(f"no profile {PROFILE!r} in {told / 'profiles.yml'}; profiles.example.yml shows one")
+    folder = project / ".headrace"
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(project / "profiles.example.yml", folder / "profiles.yml")
+    return _target(_profiles(folder), target, project, folder)
+
+
+def _profiles(folder: Path) -> dict[str, Any]:
+    try:
+        return read_profile(str(folder)) or {}
+    except (DbtProfileError, DbtProjectError, DbtBaseException) as error:
+        raise UsageError(f"{folder / 'profiles.yml'} can't be read: {_line(error)}") from None
+
+
+def _target(profiles: dict[str, Any], target: str | None, project: Path, folder: Path) -> Target:
+    outputs = profiles[PROFILE].get("outputs") or {}
+    if target and target not in outputs:
+        raise UsageError(f"no target {target!r} in {folder / 'profiles.yml'}; it has: {', '.join(outputs) or 'none'}")
+    try:
+        name, settings = Profile.render_profile(profiles[PROFILE], PROFILE, target, ProfileRenderer({}))
+    except DbtBaseException as error:
+        raise UsageError(f"the profile in {folder / 'profiles.yml'} can't be used: {_line(error)}") from None
+    schema = settings.get("schema") or settings.get("dataset")
+    if not schema:
+        raise UsageError(f"target {name!r} in {folder / 'profiles.yml'} names no schema")
+    return Target(name, str(settings.get("type")), str(schema), settings, project, folder)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,92 @@
+"""What the tests share: a feed on disk, and a warehouse of their own to load it into."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHARED = PROJECT.parent / "shared"
+HOUR = "ingested_time=2026-03-02 00:00:00"
+
+
+def event(event_id: str | None, minute: int = 0, **fields: Any) -> dict[str, Any]:
+    """One event of the raw feed, a click in session 7 of device 2**60 + 1 unless told otherwise."""
+    row: dict[str, Any] = {
+        "event_id": event_id,
+        "event_time": f"2026-03-02T00:{minute:02d}:00.000000Z",
+        "processed_time": "2026-03-02T01:00:00.000000Z",
+        "updated_time": 1_772_413_200_000,
+        "device_id": 2**60 + 1,
+        "session_id": 7,
+        "view_id": 70,
+        "event_type": "click",
+        "event_properties": json.dumps({"target": {"text": "Buy", "raw_selector": "button.buy"}}),
+        "source_type": "web",
+        "source_properties": json.dumps({"url": {"full_url": "https://shop.example/cart", "host": "shop.example", "path": "/cart"}}),
+    }
+    return {key: value for key, value in {**row, **fields}.items() if value is not ...}
+
+
+def ndjson(*rows: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_profile_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The example profile is used whatever lies in the home of who runs the tests."""
+    os.environ["HOME"] = str(tmp_path_factory.mktemp("home"))
+    os.environ.pop("DBT_PROFILES_DIR", None)
+
+
+class Warehouse:
+    """A project folder with a DuckDB file of its own; the loader runs in a process of its own, as users run it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.project = folder / "project"
+        self.project.mkdir(parents=True)
+        for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros", "seeds"):
+            if (PROJECT / name).exists():
+                (self.project / name).symlink_to(PROJECT / name)
+        self.database = folder / "warehouse.duckdb"
+        self.env = {**os.environ, "HEADRACE_DUCKDB": str(self.database), "COLUMNS": "200"}
+
+    def headrace(self, *arguments: str | Path, status: int = 0) -> str:
+        """Run the command and return what it printed; the exit status must be the one that is expected."""
+        command = [sys.executable, "-m", "headrace.cli", *map(str, arguments)]
+        done = subprocess.run(command, cwd=self.project, env=self.env, capture_output=True, text=True, timeout=600)
+        said = done.stdout + done.stderr
+        assert done.returncode == status, said
+        return said
+
+    def sync(self, feed: str | Path, *arguments: str, status: int = 0) -> str:
+        return self.headrace("sync", feed, *arguments, status=status)
+
+    def dbt(self, *arguments: str, status: int = 0) -> str:
+        command = [sys.executable, "-c", "from dbt.cli.main import cli; cli()", *arguments]
+        done = subprocess.run(command, cwd=self.project, env=self.env, capture_output=True, text=True, timeout=600)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of a query; `{p}` stands for the schema `product`."""
+        with duckdb.connect(str(self.database), read_only=True) as connection:
+            connection.execute("set TimeZone = 'UTC'").fetchall()
+            return connection.execute(sql.format(p="product")).fetchall()
+
+    def clear(self) -> None:
+        shutil.rmtree(self.project / ".headrace", ignore_errors=True)
+        self.database.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return Warehouse(tmp_path)
