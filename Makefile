@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 FEED := sample-feed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test lint bench lock clean
+.PHONY: help setup sync test soak lint bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -19,20 +19,24 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	touch $@
 
 sync: setup ## make a sample feed, load it hour by hour, build, and show what is there
-	$(BIN)/headrace sample $(FEED) --hours 3
+	@test -e $(FEED)/done || for hour in 1 2 3 4 5 6; do \
+		$(BIN)/headrace sample $(FEED) --hours $$hour && $(BIN)/headrace sync $(FEED) --no-build || exit 1; done
+	@touch $(FEED)/done
 	$(BIN)/headrace sync $(FEED)
-	for hour in 4 5 6; do $(BIN)/headrace sample $(FEED) --hours $$hour && $(BIN)/headrace sync $(FEED) --no-build || exit 1; done
-	$(BIN)/headrace sync $(FEED)
-	$(BIN)/headrace show
+	@$(BIN)/headrace show
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+soak: setup ## run the property and kill tests for hours rather than minutes
+	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 $(BIN)/python -m pytest tests/test_kill.py tests/test_history.py
 
 lint: setup ## check style and types of Python and SQL
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/sqlfluff lint --processes 2 models macros
+	mkdir -p .headrace/lint && cp profiles.example.yml .headrace/lint/profiles.yml
+	DBT_PROFILES_DIR=.headrace/lint HEADRACE_DUCKDB=:memory: $(BIN)/sqlfluff lint models
 
 bench: setup ## measure the loader against the floor and against plain dlt
 	$(BIN)/python tests/bench.py

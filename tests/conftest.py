@@ -31,7 +31,9 @@ def event(event_id: str | None, minute: int = 0, **fields: Any) -> dict[str, Any
         "event_type": "click",
         "event_properties": json.dumps({"target": {"text": "Buy", "raw_selector": "button.buy"}}),
         "source_type": "web",
-        "source_properties": json.dumps({"url": {"full_url": "https://shop.example/cart", "host": "shop.example", "path": "/cart"}}),
+        "source_properties": json.dumps(
+            {"url": {"full_url": "https://shop.example/cart", "host": "shop.example", "path": "/cart"}}
+        ),
     }
     return {key: value for key, value in {**row, **fields}.items() if value is not ...}
 
@@ -53,7 +55,7 @@ class Warehouse:
     def __init__(self, folder: Path) -> None:
         self.project = folder / "project"
         self.project.mkdir(parents=True)
-        for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros", "seeds"):
+        for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros"):
             if (PROJECT / name).exists():
                 (self.project / name).symlink_to(PROJECT / name)
         self.database = folder / "warehouse.duckdb"

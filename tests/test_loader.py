@@ -65,7 +65,9 @@ def test_every_format_gives_the_same_rows(staging: Staging) -> None:
     with pa.CompressedOutputStream(str(staging.feed / "three.ndjson.zst"), "zstd") as stream:
         stream.write(text)
     pq.write_table(pa.Table.from_pylist(rows), staging.feed / "four.parquet")
-    as_objects = [{**row, **{key: json.loads(row[key]) for key in ("event_properties", "source_properties")}} for row in rows]
+    as_objects = [
+        {**row, **{key: json.loads(row[key]) for key in ("event_properties", "source_properties")}} for row in rows
+    ]
     staging.put("five.ndjson", b"\xef\xbb\xbf" + b"\r\n".join(json.dumps(row).encode() for row in as_objects))
     assert staging.load().rows == 10
     columns = "event_id, event_time, processed_time, updated_time, device_id, session_id, view_id, event_type, event_properties, source_type, source_properties"
@@ -96,13 +98,24 @@ BAD_LINES = {
     "device_id is missing": (ndjson(event("x", device_id=...)).strip(), "device_id is missing"),
     "event_time is no time": (ndjson(event("x", event_time="yesterday")).strip(), "event_time is no time: 'yesterday'"),
     "properties are a number": (ndjson(event("x", event_properties=5)).strip(), "event_properties is no JSON object"),
-    "properties are a text that is no object": (ndjson(event("x", event_properties="[1]")).strip(), "event_properties is no JSON object"),
+    "properties are a text that is no object": (
+        ndjson(event("x", event_properties="[1]")).strip(),
+        "event_properties is no JSON object",
+    ),
     "id past 64 bits": (ndjson(event("x", session_id=2**63)).strip(), "session_id"),
     "id as a fraction": (ndjson(event("x", view_id=1.5)).strip(), "view_id"),
     "invalid UTF-8": (ndjson(event("x")).strip().replace(b'"click"', b'"cl\xffick"'), "UTF-8|utf-8"),
-    "invalid UTF-8 in an object": (ndjson(event("x", event_properties={"a": "Q"})).strip().replace(b"Q", b"\xff"), "UTF-8|valid text"),
+    "invalid UTF-8 in an object": (
+        ndjson(event("x", event_properties={"a": "Q"})).strip().replace(b"Q", b"\xff"),
+        "UTF-8|valid text",
+    ),
     "20 MB": (ndjson(event("x", event_properties={"a": "y" * 20_000_000})).strip(), "longer than 16,777,216 bytes"),
-    "too deep": (ndjson(event("x", event_properties={"a": 1})).strip().replace(b'"a": 1', b'"a":' + b"[" * 50_000 + b"]" * 50_000), "too deep"),
+    "too deep": (
+        ndjson(event("x", event_properties={"a": 1}))
+        .strip()
+        .replace(b'"a": 1', b'"a":' + b"[" * 50_000 + b"]" * 50_000),
+        "too deep",
+    ),
     "no type": (ndjson(event("x", event_type=...)).strip(), "event_type is missing"),
     "empty type": (ndjson(event("x", event_type="")).strip(), "event_type is empty"),
     "year 10000": (ndjson(event("x", updated_time=2**60)).strip(), "updated_time is no time"),
@@ -213,7 +226,9 @@ def test_a_row_without_event_id_has_the_same_one_whichever_file_brings_it(stagin
 
 
 def test_fields_that_the_contract_does_not_know_are_counted(staging: Staging) -> None:
-    staging.put("a.ndjson", ndjson({**event("a"), "org_id": "o", "extra": 1}, {**event("b"), "extra": {"x": []}}, event("c")))
+    staging.put(
+        "a.ndjson", ndjson({**event("a"), "org_id": "o", "extra": 1}, {**event("b"), "extra": {"x": []}}, event("c"))
+    )
     pq.write_table(pa.Table.from_pylist([{**event("d"), "extra": 1}]), staging.feed / "b.parquet")
     loaded = staging.load()
     assert staging.loaded_ids() == ["a", "b", "c", "d"]
@@ -241,13 +256,32 @@ def test_a_file_is_loaded_once_and_again_only_when_its_content_is_another(stagin
 
 
 def test_definitions(staging: Staging) -> None:
-    page = {"id": "p1", "name": "Cart", "state": "active", "created_time": "2026-01-01T00:00:00Z", "modified_time": "2026-01-02T00:00:00Z", "fs_link_id": 9, "is_user_defined": True, "more": 1}
+    page = {
+        "id": "p1",
+        "name": "Cart",
+        "state": "active",
+        "created_time": "2026-01-01T00:00:00Z",
+        "modified_time": "2026-01-02T00:00:00Z",
+        "fs_link_id": 9,
+        "is_user_defined": True,
+        "more": 1,
+    }
     staging.put(f"configuration/page-definitions/{HOUR}/a.ndjson", ndjson(page, {"name": "no id"}) + b"nonsense\n")
-    pq.write_table(pa.Table.from_pylist([{"id": "e1", "name": "Buy", "state": "archived", "modified_time": "2026-01-02T00:00:00Z"}]), staging.feed / "element-definitions.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(
+            [{"id": "e1", "name": "Buy", "state": "archived", "modified_time": "2026-01-02T00:00:00Z"}]
+        ),
+        staging.feed / "element-definitions.parquet",
+    )
     staging.put(f"events/{HOUR}/a.ndjson", ndjson(event("a")))
     assert staging.load().files == 3
-    found = staging.rows("select kind, id, name, state, fs_link_id, is_user_defined, modified_time from {p}.raw_definitions order by 1")
-    assert [row[:-1] for row in found] == [("element", "e1", "Buy", "archived", None, None), ("page", "p1", "Cart", "active", "9", True)]
+    found = staging.rows(
+        "select kind, id, name, state, fs_link_id, is_user_defined, modified_time from {p}.raw_definitions order by 1"
+    )
+    assert [row[:-1] for row in found] == [
+        ("element", "e1", "Buy", "archived", None, None),
+        ("page", "p1", "Cart", "active", "9", True),
+    ]
     assert found[1][-1].isoformat() == "2026-01-02T00:00:00+00:00"
     assert [(position, reason) for _, position, reason in staging.rejected()][0] == (2, "id is missing")
     assert len(staging.rejected()) == 2
@@ -258,10 +292,28 @@ def test_the_real_export(staging: Staging) -> None:
     source = SHARED / "data" / "segment_export.json"
     assert staging.load(source).rows == 144
     types = dict(staging.rows("select event_type, count(*) from {p}.raw_events group by 1"))
-    assert types == {"click": 42, "custom": 42, "navigate": 17, "element_seen": 14, "change": 12, "custom_error": 7, "identify": 5, "load": 5}
-    assert sorted(staging.rows("select distinct device_id from {p}.raw_events")) == [(4583458079457280,), (5189870820212736,), (6330282263920640,), (6730658309947392,)]
-    ((properties, ids),) = staging.rows("select event_properties, [device_id, session_id, view_id] from {p}.raw_events where _position = 9")
+    assert types == {
+        "click": 42,
+        "custom": 42,
+        "navigate": 17,
+        "element_seen": 14,
+        "change": 12,
+        "custom_error": 7,
+        "identify": 5,
+        "load": 5,
+    }
+    assert sorted(staging.rows("select distinct device_id from {p}.raw_events")) == [
+        (4583458079457280,),
+        (5189870820212736,),
+        (6330282263920640,),
+        (6730658309947392,),
+    ]
+    ((properties, ids),) = staging.rows(
+        "select event_properties, [device_id, session_id, view_id] from {p}.raw_events where _position = 9"
+    )
     record = json.loads(source.read_text())[8]
     assert ids == [record["IndvId"], record["SessionId"], record["PageId"]]
-    ((checkout,),) = staging.rows("select min(event_properties) from {p}.raw_events where event_properties like '%OOS-134B%order.total%'")
+    ((checkout,),) = staging.rows(
+        "select min(event_properties) from {p}.raw_events where event_properties like '%OOS-134B%order.total%'"
+    )
     assert '"order.items":2,"order.order_id":"j55t459xy","order.total":8.54' in checkout

@@ -12,7 +12,7 @@ from .target import Target
 
 
 def build(target: Target, progress: Callable[[str], None] = lambda _: None) -> None:
-    """Run `dbt build` for all models.
+    """Run `dbt build` for all models and their data tests; unit tests are for who changes a model.
 
     Args:
         target: where to build.
@@ -26,7 +26,7 @@ def build(target: Target, progress: Callable[[str], None] = lambda _: None) -> N
         if event.info.name in ("LogModelResult", "LogTestResult", "LogSeedResult"):
             progress(event.data.node_info.node_name)
 
-    arguments = ["build", "--quiet", "--target", target.name]
+    arguments = ["build", "--quiet", "--exclude-resource-type", "unit_test", "--target", target.name]
     arguments += ["--project-dir", str(target.project_dir), "--profiles-dir", str(target.profiles_dir)]
     outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
     if outcome.success:

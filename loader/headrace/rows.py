@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from operator import attrgetter
@@ -148,6 +148,8 @@ class RowError(ValueError):
 
 
 BAD_ROW = (RowError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What a damaged file raises; the last, where the name of a Parquet file's column is no text."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def read_events(path: Path, name: str, tally: Tally) -> Iterator[pa.RecordBatch]
             yield from _events_of_parquet(path, name, tally)
         else:
             yield from _events_of_text(path, name, tally)
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
         tally.reject(None, f"the file cannot be read on: {reason(error)}")
@@ -229,7 +231,7 @@ def read_definitions(path: Path, name: str, kind: str, tally: Tally) -> Iterator
                 rows.append({"kind": kind, **row, "_file": name, "_position": position})
             except BAD_ROW as error:
                 tally.reject(position, error, json.dumps(found, default=str))
-    except (pa.ArrowException, OSError) as error:
+    except UNREADABLE as error:
         tally.reject(None, f"the file cannot be read on: {reason(error)}")
     tally.rows += len(rows)
     if rows:
@@ -366,7 +368,11 @@ def _decode_block(block: bytes, count: int, way: Way, tally: Tally) -> dict[str,
                 way.as_objects = False
                 return None
     if not way.strict:
-        for fields in FIELDS.decode_lines(block):
+        try:
+            found = FIELDS.decode_lines(block)
+        except BAD_ROW:  # the name of a field that was passed over is no text
+            return None
+        for fields in found:
             tally.unknown_fields.update(fields.keys() - EVENT_FIELDS.keys())
     return columns
 
@@ -450,11 +456,13 @@ def _decode_export(record: bytes, tally: Tally) -> tuple[Any, ...]:
 
 
 def _events_of_parquet(path: Path, name: str, tally: Tally) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=BLOCK_BYTES) as file:
         names = file.schema_arrow.names
         known = [column for column in EVENT_FIELDS if column in names]
         if "event_type" not in names:
             raise OSError("it has no column event_type: it holds no events")
+        if len(set(names)) < len(names):
+            raise OSError("two of its columns have the same name")
         for column in names:
             if column not in known:
                 tally.unknown_fields[column] += file.metadata.num_rows
@@ -464,10 +472,22 @@ def _events_of_parquet(path: Path, name: str, tally: Tally) -> Iterator[pa.Recor
             positions = range(position + 1, position + 1 + batch.num_rows)
             position += batch.num_rows
             yield _checked(columns, positions, _row_content(batch), name, tally)
+        if position != file.metadata.num_rows:
+            raise OSError(f"it says that it holds {file.metadata.num_rows} rows, and has {position}")
 
 
 def _row_content(batch: pa.RecordBatch) -> Any:
-    return lambda index: json.dumps(batch.slice(index, 1).to_pylist()[0], default=str, ensure_ascii=False)
+    return lambda index: json.dumps(
+        {name: _shown(batch.column(name)[index]) for name in batch.schema.names}, default=str, ensure_ascii=False
+    )
+
+
+def _shown(value: Any) -> Any:
+    """A value to read, also where it is one that Python has not: text that is no UTF-8, a time past the year 9999."""
+    try:
+        return value.as_py() if isinstance(value, pa.Scalar) else value
+    except (ValueError, OverflowError):
+        return value.as_buffer().to_pybytes() if hasattr(value, "as_buffer") else getattr(value, "value", None)
 
 
 # --- the checks, one place for both ---------------------------------------------------------------------------------
@@ -530,10 +550,12 @@ def _objects_checked(column: str, values: Any, faults: dict[int, str]) -> pa.Arr
             return pa.array(values, pa.binary()).cast(pa.string())
         except pa.ArrowInvalid:
             return _converted_one_by_one(column, values, pa.string(), faults)
-    array = values.cast(pa.string()) if isinstance(values, pa.Array) else pa.array(values, pa.string())
-    texts = values.to_pylist() if isinstance(values, pa.Array) else values
-    if not _all_are_objects(array, texts):
-        for index, text in enumerate(texts):
+    try:
+        array = _converted(values, pa.string())
+    except pa.ArrowException:
+        array = _converted_one_by_one(column, values, pa.string(), faults)
+    if not _all_are_objects(array.drop_null()):
+        for index, text in enumerate(array.to_pylist()):
             if text is not None:
                 try:
                     _check_text(text, column)
@@ -542,20 +564,19 @@ def _objects_checked(column: str, values: Any, faults: dict[int, str]) -> pa.Arr
     return array
 
 
-def _all_are_objects(array: pa.StringArray, texts: Sequence[str | None]) -> bool:
-    """Whether each text that is not null is a JSON object, in one go: as lines.
+def _all_are_objects(texts: pa.StringArray) -> bool:
+    """Whether each text is a JSON object, in one go: as lines.
 
     A text that begins with `{` and ends with `}` can't be completed by the next line, as no comma stands between; so
     fewer or more objects than texts is the only way left to be wrong.
     """
-    if array.null_count:
-        texts = [text for text in texts if text is not None]
-    if not texts:
+    if len(texts) == 0:
         return True
-    if not (pc.all(pc.starts_with(array, "{")).as_py() and pc.all(pc.ends_with(array, "}")).as_py()):
+    if not (pc.all(pc.starts_with(texts, "{")).as_py() and pc.all(pc.ends_with(texts, "}")).as_py()):
         return False
+    lines = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts), "\n")
     try:
-        return len(OBJECT.decode_lines("\n".join(texts))) == len(texts)  # type: ignore[arg-type]
+        return len(OBJECT.decode_lines(lines[0].as_buffer())) == len(texts)
     except BAD_ROW:
         return False
 
@@ -566,11 +587,15 @@ def _converted(values: Any, wanted: pa.DataType) -> pa.Array:
     if wanted == pa.int64() and not (pa.types.is_integer(array.type) or pa.types.is_null(array.type)):
         raise ValueError("an id must be an integer")
     if wanted != TIME:
-        return array.cast(wanted)
+        array = array.cast(wanted)
+        array.validate(full=True)  # a Parquet file's text may be no UTF-8
+        return array
     if pa.types.is_integer(array.type):
         array = array.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))
-    elif pa.types.is_timestamp(array.type) and not array.type.tz:
-        array = array.cast(pa.timestamp(array.type.unit, "UTC"))
+    elif pa.types.is_timestamp(array.type):
+        # Only the nanoseconds are cut off: what is too large for microseconds has to fail.
+        array = array.cast(pa.timestamp(array.type.unit, array.type.tz or "UTC"))
+        array = array.cast(wanted, safe=array.type.unit != "ns")
     times = array.cast(wanted)
     if pc.any(pc.or_(pc.less(times, YEARS[0]), pc.greater(times, YEARS[1]))).as_py():
         raise ValueError("a time outside the years 1 to 9999")
@@ -579,14 +604,26 @@ def _converted(values: Any, wanted: pa.DataType) -> pa.Array:
 
 def _converted_one_by_one(column: str, values: Any, wanted: pa.DataType, faults: dict[int, str]) -> pa.Array:
     out: list[Any] = []
-    for index, value in enumerate(values.to_pylist() if isinstance(values, pa.Array) else values):
+    for index, value in enumerate(values):
         try:
-            out.append(instant(value, column) if wanted == TIME else _converted([value], wanted)[0].as_py())
+            out.append(_converted_alone(value, column, wanted))
         except (RowError, pa.ArrowException, TypeError, ValueError, OverflowError):
             out.append(None)
             kind = {TIME: "time", pa.string(): "valid text"}.get(wanted, wanted)
-            faults.setdefault(index, f"{column} is no {kind}: {str(value)[:80]!r}")
+            faults.setdefault(index, f"{column} is no {kind}: {str(_shown(value))[:80]!r}")
     return pa.array(out, wanted)
+
+
+def _converted_alone(value: Any, column: str, wanted: pa.DataType) -> Any:
+    """One value: whatever is right among right values is right beside a wrong one, too."""
+    value = value.as_py() if isinstance(value, pa.Scalar) else value
+    if wanted == TIME:
+        try:
+            return instant(value, column)
+        except RowError:
+            if not isinstance(value, str):
+                raise
+    return _converted([value], wanted)[0].as_py()
 
 
 def instant(value: Any, column: str) -> datetime | None:

@@ -1,0 +1,159 @@
+{{ config(unique_key='event_id', meta={'prune_by_day': 'event_time'}) }}
+
+{#- The queue that fed this table has been deleted since, so a rebuild would empty it: full_refresh is false for this
+    folder. The archive is the feed's files, which can be loaded again. -#}
+{%- if execute and flags.FULL_REFRESH and not this.is_cte -%}
+    {%- do log('events and the definitions keep their rows: --full-refresh rebuilds what is made from them.', info=true) -%}
+{%- endif -%}
+
+{%- set identifiers = ['processed_time', 'device_id', 'session_id', 'view_id', 'source_type'] -%}
+{%- set content = ['event_type', 'event_properties', 'source_properties'] -%}
+{%- set lowest_time = timestamptz('0001-01-01 00:00:00') -%}
+
+with batch as (
+    select * from {{ ref('event_batch') }}
+),
+
+existing as (
+    {%- if is_incremental() %}
+    select *
+    from {{ this }}
+    where {{ batch_days('event_time') }}
+    {%- else %}
+    select
+        *,
+        cast(null as {{ type_timestamptz() }}) as updated_time
+    from batch
+    where 1 = 0
+    {%- endif %}
+),
+
+compared as (
+    select
+        batch.*,
+        {%- for column in identifiers + content + ['event_time', 'updated_time'] %}
+        existing.{{ column }} as existing_{{ column }},
+        {%- endfor %}
+        existing._feed_updated_time as existing_feed_updated_time,
+        existing._file as existing_file,
+        existing._load_id as existing_load_id,
+        existing._content_hash as existing_content_hash,
+        existing._is_withdrawn as existing_is_withdrawn,
+        existing._has_other_files as existing_has_other_files,
+        existing.event_id is null as is_new,
+        batch._has_other_files or coalesce(existing._has_other_files or existing._file <> batch._file, false)
+            as has_other_files,
+        coalesce(batch._feed_updated_time, {{ lowest_time }}) as feed_version,
+        coalesce(existing._feed_updated_time, {{ lowest_time }}) as existing_feed_version,
+        coalesce(batch.processed_time, {{ lowest_time }}) as processed_version,
+        coalesce(existing.processed_time, {{ lowest_time }}) as existing_processed_version
+    from batch
+    left join existing on batch.event_id = existing.event_id
+),
+
+decided as (
+    select
+        compared.*,
+        -- Another file holds what this one dropped: then the row stays.
+        _is_withdrawn and not has_other_files as is_withdrawn,
+        case
+            when is_new then true
+            when feed_version <> existing_feed_version then feed_version > existing_feed_version
+            when processed_version <> existing_processed_version
+                then processed_version > existing_processed_version
+            -- At the same version null wins, and stays, but for a row that is null only because its file dropped it
+            -- while another file delivers it: whether that file comes before or after must not matter.
+            when event_type is null then true
+            when existing_event_type is null then existing_is_withdrawn and has_other_files
+            else _load_id >= existing_load_id
+        end as is_newer
+    from compared
+),
+
+merged as (
+    select
+        event_id,
+        -- Immutable, whatever the version: rows are found by its day.
+        coalesce(existing_event_time, event_time) as event_time,
+        {%- for column in identifiers %}
+        case
+            when is_newer then coalesce({{ column }}, existing_{{ column }})
+            else coalesce(existing_{{ column }}, {{ column }})
+        end as {{ column }},
+        {%- endfor %}
+        {%- for column in content %}
+        case
+            when is_withdrawn then null
+            when is_newer then {{ column }}
+            else existing_{{ column }}
+        end as {{ column }},
+        {%- endfor %}
+        case
+            when is_withdrawn then null
+            when is_newer then _content_hash
+            else existing_content_hash
+        end as _content_hash,
+        case when is_newer then _feed_updated_time else existing_feed_updated_time end as _feed_updated_time,
+        case when is_newer then _file else existing_file end as _file,
+        case when is_newer then _load_id else existing_load_id end as _load_id,
+        has_other_files as _has_other_files,
+        case
+            when is_withdrawn
+                then
+                    coalesce(existing_is_withdrawn, false)
+                    or case when is_newer then event_type else existing_event_type end is not null
+            when is_newer then false
+            else existing_is_withdrawn
+        end as _is_withdrawn,
+        is_new,
+        existing_updated_time,
+        {%- for column in ['event_time'] + identifiers %}
+        existing_{{ column }},
+        {%- endfor %}
+        existing_content_hash,
+        existing_feed_updated_time,
+        existing_has_other_files,
+        existing_is_withdrawn
+    from decided
+),
+
+changed as (
+    select
+        merged.*,
+        is_new
+        {%- for column in ['event_time'] + identifiers %}
+        or {{ differs(column, 'existing_' ~ column) }}
+        {%- endfor %}
+        or {{ differs('_content_hash', 'existing_content_hash') }} as is_changed,
+        {{ differs('_feed_updated_time', 'existing_feed_updated_time') }}
+        or {{ differs('_has_other_files', 'existing_has_other_files') }}
+        or {{ differs('_is_withdrawn', 'existing_is_withdrawn') }} as is_changed_inside
+    from merged
+)
+
+select
+    event_id,
+    event_time,
+    processed_time,
+    -- Readers use it as a cursor: it moves only with what they can see, and never back, whatever the clock does.
+    case
+        when is_new then {{ now() }}
+        when is_changed then greatest(existing_updated_time, {{ now() }})
+        else existing_updated_time
+    end as updated_time,
+    device_id,
+    session_id,
+    view_id,
+    event_type,
+    event_properties,
+    source_type,
+    source_properties,
+    _feed_updated_time,
+    _file,
+    _has_other_files,
+    _load_id,
+    _content_hash,
+    _is_withdrawn
+from changed
+where is_changed or is_changed_inside
+{{ rows_ordered_by('event_time') }}

@@ -1,0 +1,35 @@
+with ranked as (
+    select
+        sessions.*,
+        row_number() over (
+            partition by device_id
+            order by end_time desc nulls last, full_session_id desc
+        ) as rank_from_last
+    from {{ ref('sessions') }} as sessions
+)
+
+select
+    device_id as id,
+    user_id,
+    min(start_time) as first_event_time,
+    max(end_time) as event_time,
+    max(updated_time) as updated_time,
+    {%- for column, name in [
+        ('last_user_agent', 'user_agent'),
+        ('last_device_type', 'type'),
+        ('last_operating_system', 'operating_system'),
+        ('last_browser', 'browser'),
+        ('last_browser_version', 'browser_version'),
+        ('last_ip_address', 'geo_ip_address'),
+        ('last_country', 'geo_country'),
+        ('last_region', 'geo_region'),
+        ('last_city', 'geo_city'),
+        ('last_lat_long', 'geo_lat_long'),
+        ('last_source_type', 'source_type'),
+    ] %}
+    max(case when rank_from_last = 1 then {{ column }} end) as {{ name }},
+    {%- endfor %}
+    count(*) as total_sessions,
+    cast(sum(total_events) as {{ dbt.type_bigint() }}) as total_events
+from ranked
+group by device_id, user_id

@@ -1,0 +1,104 @@
+{{ config(
+    unique_key='full_session_id',
+    post_hook="{{ delete_stale('full_session_id', ref('touched_sessions')) }}"
+) }}
+
+with live_events as (
+    {{ live_events(this) }}
+),
+
+parsed as (
+    select
+        event_id,
+        full_session_id,
+        device_id,
+        session_id,
+        event_time,
+        processed_time,
+        updated_time,
+        event_type,
+        source_type,
+        case when event_type = 'navigate' then {{ json_text('source_properties', 'url.full_url') }} end as url,
+        {{ json_text('source_properties', 'initial_referrer.full_url') }} as initial_referrer_url
+    from live_events
+),
+
+ranked as (
+    select
+        parsed.*,
+        row_number() over (
+            partition by full_session_id
+            order by event_time desc nulls last, processed_time desc nulls last, event_id desc
+        ) as rank_from_last,
+        row_number() over (
+            partition by full_session_id
+            order by
+                case when initial_referrer_url is null then 1 else 0 end,
+                event_time nulls last,
+                processed_time nulls last,
+                event_id
+        ) as referrer_rank
+    from parsed
+),
+
+totals as (
+    select
+        full_session_id,
+        device_id,
+        session_id,
+        min(event_time) as start_time,
+        max(event_time) as end_time,
+        max(updated_time) as updated_time,
+        count(*) as total_events,
+        count(case when event_type = 'navigate' then 1 end) as total_page_views,
+        count(distinct url) as total_unique_urls,
+        count(case when source_type = 'web' then 1 end) as total_web_events,
+        count(case when source_type = 'mobile_app' then 1 end) as total_mobile_app_events,
+        {%- for type in var('event_types') %}
+        count(case when event_type = '{{ type }}' then 1 end) as total_{{ type }}_events,
+        {%- endfor %}
+        max(case when referrer_rank = 1 then initial_referrer_url end) as initial_referrer_url
+    from ranked
+    group by full_session_id, device_id, session_id
+),
+
+last_events as (
+    select
+        live_events.full_session_id,
+        live_events.source_type,
+        live_events.source_properties
+    from live_events
+    inner join ranked on live_events.event_id = ranked.event_id
+    where ranked.rank_from_last = 1
+)
+
+select
+    totals.full_session_id,
+    totals.device_id,
+    totals.session_id,
+    totals.start_time,
+    totals.end_time,
+    totals.updated_time,
+    totals.total_events,
+    totals.total_web_events,
+    totals.total_mobile_app_events,
+    totals.total_page_views,
+    totals.total_unique_urls,
+    {%- for type in var('event_types') %}
+    totals.total_{{ type }}_events,
+    {%- endfor %}
+    last_events.source_type as last_source_type,
+    {{ json_text('last_events.source_properties', 'user_agent.raw_user_agent') }} as last_user_agent,
+    {{ json_text('last_events.source_properties', 'user_agent.device') }} as last_device_type,
+    {{ json_text('last_events.source_properties', 'user_agent.operating_system') }} as last_operating_system,
+    {{ json_text('last_events.source_properties', 'user_agent.browser') }} as last_browser,
+    {{ json_text('last_events.source_properties', 'user_agent.browser_version') }} as last_browser_version,
+    {{ json_text('last_events.source_properties', 'location.ip_address') }} as last_ip_address,
+    {{ json_text('last_events.source_properties', 'location.country') }} as last_country,
+    {{ json_text('last_events.source_properties', 'location.region') }} as last_region,
+    {{ json_text('last_events.source_properties', 'location.city') }} as last_city,
+    {{ json_text('last_events.source_properties', 'location.lat_long') }} as last_lat_long,
+    totals.initial_referrer_url,
+    '{{ invocation_id }}' as _invocation_id
+from totals
+inner join last_events on totals.full_session_id = last_events.full_session_id

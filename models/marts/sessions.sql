@@ -1,0 +1,41 @@
+{%- set duration = dbt.datediff('sessions.start_time', 'sessions.end_time', 'second') | trim -%}
+{%- set replays = "'https://" ~ var('fullstory_replay_host') ~ '/ui/' ~ var('fullstory_org_id') ~ "/session/'" %}
+-- Who a session belongs to is asked when it is read: a device identified today is known for its sessions of last year,
+-- and none of them is written again.
+select
+    sessions.full_session_id,
+    coalesce(
+        identities.user_id,
+        {{ dbt.concat(["'anon_'", 'cast(sessions.device_id as ' ~ dbt.type_string() ~ ')']) }}
+    ) as user_id,
+    sessions.device_id,
+    sessions.session_id,
+    sessions.start_time,
+    sessions.end_time,
+    sessions.updated_time,
+    cast({{ duration }} as {{ dbt.type_bigint() }}) as duration,
+    {{ dbt.concat([replays, 'sessions.full_session_id', "'?url_source=DD'"]) }} as replay_url,
+    sessions.total_events,
+    sessions.total_web_events,
+    sessions.total_mobile_app_events,
+    sessions.total_page_views,
+    sessions.total_unique_urls,
+    {%- for type in var('event_types') %}
+    sessions.total_{{ type }}_events,
+    {%- endfor %}
+    sessions.last_source_type,
+    identities.user_email as last_email,
+    identities.user_display_name as last_display_name,
+    sessions.last_user_agent,
+    sessions.last_device_type,
+    sessions.last_operating_system,
+    sessions.last_browser,
+    sessions.last_browser_version,
+    sessions.last_ip_address,
+    sessions.last_country,
+    sessions.last_region,
+    sessions.last_city,
+    sessions.last_lat_long,
+    sessions.initial_referrer_url
+from {{ ref('int_sessions') }} as sessions
+left join {{ ref('int_device_identities') }} as identities on sessions.device_id = identities.device_id

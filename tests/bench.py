@@ -1,0 +1,171 @@
+"""What a load costs, measured as whole processes on one core: `make bench`.
+
+For each format, over the same files of 100,000 events (about 1 KB of properties each):
+  floor     DuckDB alone: insert … select from read_json or read_parquet
+  headrace  headrace sync --no-build
+  plain     dlt as its tutorial shows it: a generator of dicts, loaded as Parquet
+The floor and headrace take turns, and the median counts. Plain dlt is so slow that it gets one file, once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+PROJECT = Path(__file__).resolve().parents[1]
+FORMATS = ("ndjson", "ndjson.gz", "parquet")
+COLUMNS = (
+    "{event_id: 'VARCHAR', event_time: 'TIMESTAMPTZ', processed_time: 'TIMESTAMPTZ', updated_time: 'BIGINT', "
+    "device_id: 'BIGINT', session_id: 'BIGINT', view_id: 'BIGINT', event_type: 'VARCHAR', event_properties: 'VARCHAR', "
+    "source_type: 'VARCHAR', source_properties: 'VARCHAR'}"
+)
+
+FLOOR = f"""
+import sys, duckdb
+database, files = sys.argv[1:]
+columns = "format='newline_delimited', columns={COLUMNS}"
+reader = f"read_parquet('{{files}}')" if files.endswith("parquet") else f"read_json('{{files}}', {{columns}})"
+connection = duckdb.connect(database)
+connection.execute(f"create table raw_events as select * from read_json('/dev/null', {{columns}})").fetchall()
+connection.execute(f"insert into raw_events by name select * from {{reader}}").fetchall()
+connection.close()
+"""
+
+PLAIN = """
+import glob, gzip, json, sys, dlt, pyarrow.parquet as pq
+database, files = sys.argv[1:]
+@dlt.resource(name="raw_events")
+def events():
+    for path in sorted(glob.glob(files)):
+        if path.endswith("parquet"):
+            for batch in pq.ParquetFile(path).iter_batches():
+                yield from batch.to_pylist()
+        else:
+            with (gzip.open if path.endswith("gz") else open)(path, "rt") as lines:
+                for line in lines:
+                    yield json.loads(line)
+dlt.pipeline("plain", destination=dlt.destinations.duckdb(database), pipelines_dir=database + ".dlt") \\
+    .run(events(), loader_file_format="parquet")
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished process."""
+
+    seconds: float
+    megabytes: float
+
+
+def measure(command: list[str], **env: str) -> Run:
+    """Run a process on one core; its time from start to end, and its peak resident memory."""
+    core = min(os.sched_getaffinity(0))
+    before = os.times().elapsed
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "RUNTIME__DLTHUB_TELEMETRY": "false", **env},
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"bench: {' '.join(command[:4])} ended with {process.returncode}")
+    return Run(os.times().elapsed - before, usage.ru_maxrss / 1024)
+
+
+def feed(folder: Path, file_format: str, events: int) -> Path:
+    """The sample feed of so many events in files of 100,000, made once."""
+    out = folder / f"{file_format}-{events}"
+    if not out.exists():
+        half = folder / "half"
+        shutil.rmtree(half, ignore_errors=True)
+        hours, rest = divmod(events, 300_000)
+        size = 300_000 if not rest else events
+        command = [sys.executable, "-m", "headrace.cli", "sample", str(half), "--format", file_format]
+        subprocess.run([*command, "--hours", str(hours or 1), "--events-per-hour", str(size)], check=True)
+        (half / "events").rename(out)
+    return out
+
+
+class Bench:
+    """The three ways to load a feed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Everything that is written goes into the folder."""
+        self.folder = folder
+        self.project = folder / "project"
+        self.project.mkdir(parents=True, exist_ok=True)
+        for name in ("dbt_project.yml", "profiles.example.yml"):
+            shutil.copy(PROJECT / name, self.project)
+
+    def _empty(self) -> str:
+        for path in self.folder.glob("bench.duckdb*"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return str(self.folder / "bench.duckdb")
+
+    def floor(self, feed: Path) -> Run:
+        return measure([sys.executable, "-c", FLOOR, self._empty(), f"{feed}/*/*{feed.name.partition('-')[0]}"])
+
+    def headrace(self, feed: Path) -> Run:
+        command = [sys.executable, "-m", "headrace.cli", "sync", str(feed), "--no-build"]
+        return measure([*command, "--project-dir", str(self.project)], HEADRACE_DUCKDB=self._empty())
+
+    def plain(self, feed: Path) -> Run:
+        return measure([sys.executable, "-c", PLAIN, self._empty(), f"{feed}/*/part-0000*"])
+
+
+def median(runs: list[Run]) -> Run:
+    return Run(statistics.median(run.seconds for run in runs), max(run.megabytes for run in runs))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--events", type=int, nargs="+", default=[300_000, 3_000_000])
+    arguments.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
+    arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--folder", type=Path, default=PROJECT / ".headrace" / "bench")
+    options = arguments.parse_args()
+    bench = Bench(options.folder)
+    table = Table("format", show_edge=False)
+    for column in (
+        "events",
+        "floor",
+        "headrace",
+        "plain dlt",
+        "headrace/floor",
+        "headrace/plain",
+        "MB floor",
+        "MB headrace",
+    ):
+        table.add_column(column, justify="right")
+    for file_format in options.formats:
+        small = feed(options.folder, file_format, 100_000)
+        plain = 100_000 / bench.plain(small).seconds
+        for events in options.events:
+            files = feed(options.folder, file_format, events)
+            turns = [(bench.floor(files), bench.headrace(files)) for _ in range(options.runs)]
+            floor, ours = median([turn[0] for turn in turns]), median([turn[1] for turn in turns])
+            ratio = statistics.median(turn[0].seconds / turn[1].seconds for turn in turns)
+            table.add_row(
+                file_format,
+                f"{events:,}",
+                *(f"{value:,.0f}/s" for value in (events / floor.seconds, events / ours.seconds, plain)),
+                f"{ratio:.2f}",
+                f"{events / ours.seconds / plain:.1f}",
+                *(f"{run.megabytes:,.0f}" for run in (floor, ours)),
+            )
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
