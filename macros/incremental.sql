@@ -29,6 +29,34 @@
 {%- endmacro %}
 
 
+{% macro local_day(column) -%}
+    {{ return(adapter.dispatch('local_day', 'headrace')(column)) }}
+{%- endmacro %}
+
+{% macro default__local_day(column) -%}
+    cast({{ column }} at time zone '{{ var("reporting_timezone") }}' as date)
+{%- endmacro %}
+
+
+{% macro period_start(column, period) -%}
+    {{ return(adapter.dispatch('period_start', 'headrace')(column, period)) }}
+{%- endmacro %}
+
+{% macro default__period_start(column, period) -%}
+    {#- Weeks begin on Monday. -#}
+    cast({{ dbt.date_trunc(period, column) }} as date)
+{%- endmacro %}
+
+
+{% macro percentile(column, fraction) -%}
+    {{ return(adapter.dispatch('percentile', 'headrace')(column, fraction)) }}
+{%- endmacro %}
+
+{% macro default__percentile(column, fraction) -%}
+    percentile_cont({{ fraction }}) within group (order by {{ column }})
+{%- endmacro %}
+
+
 {% macro rows_ordered_by(column) -%}
     {{ return(adapter.dispatch('rows_ordered_by', 'headrace')(column)) }}
 {%- endmacro %}
@@ -37,6 +65,19 @@
 
 {% macro duckdb__rows_ordered_by(column) -%}
     order by {{ column }}
+{%- endmacro %}
+
+
+{% macro managed_events_table() -%}
+    {{ return(adapter.dispatch('managed_events_table', 'headrace')()) }}
+{%- endmacro %}
+
+{% macro default__managed_events_table() -%}
+    {{ return('events') }}
+{%- endmacro %}
+
+{% macro bigquery__managed_events_table() -%}
+    {{ return('fullstory_events_' ~ var('fullstory_org_id') | replace('-', '_')) }}
 {%- endmacro %}
 
 

@@ -1,17 +1,28 @@
 {% macro landed(table) -%}
     {%- set relation = source('loader', table) -%}
-    {%- if not execute or relation.is_cte or load_relation(relation) is not none -%}
+    {%- if not execute or relation.is_cte -%}
         {{ relation }}
     {%- else -%}
         {%- set declared = graph.sources.values() | selectattr('source_name', 'equalto', 'loader')
-            | selectattr('name', 'equalto', table) | first -%}
+            | selectattr('name', 'equalto', table) | map(attribute='columns') | first -%}
+        {%- set landed = load_relation(relation) -%}
+        {%- set present = adapter.get_columns_in_relation(landed) | map(attribute='name') | map('lower') | list
+            if landed is not none else [] -%}
+        {%- set missing = declared.values() | rejectattr('name', 'in', present) | list -%}
+        {%- if not missing -%}
+            {{ relation }}
+        {%- else -%}
         (
             select
-            {%- for column in declared.columns.values() %}
+            {%- if present %}
+                present.*,
+            {%- endif %}
+            {%- for column in missing %}
                 cast(null as {{ column.data_type }}) as {{ column.name }}{{ ',' if not loop.last }}
             {%- endfor %}
-            limit 0
+            {{ 'from ' ~ relation ~ ' as present' if present else 'limit 0' }}
         )
+        {%- endif -%}
     {%- endif -%}
 {%- endmacro %}
 
@@ -29,6 +40,14 @@
 {%- endmacro %}
 
 
+{% macro managed_events() -%}
+    {%- set relation = source('managed', 'events') -%}
+    {{ return(relation if (var('managed_events') or {}).get('table') else relation.incorporate(path={
+        'identifier': managed_events_table()
+    })) }}
+{%- endmacro %}
+
+
 {% test unique_in_batch(model, column_name) %}
 select {{ column_name }}
 from {{ model }}
@@ -38,11 +57,32 @@ having count(*) > 1
 {% endtest %}
 
 
+{% test loaded_within(model, column_name, hours) %}
+select {{ column_name }}
+from {{ model }}
+where {{ column_name }} < {{ dbt.dateadd('hour', -hours, now()) }}
+{% endtest %}
+
+
+{% test nothing_rejected(model) %}
+select
+    rejected.file,
+    rejected.position,
+    rejected.reason
+from {{ landed('rejected_events') }} as rejected
+inner join {{ model }} as loads on rejected._dlt_load_id = loads.load_id
+{% endtest %}
+
+
 {% macro purge_queue(results) -%}
     {%- set loads = ref('batch_loads') -%}
+    {%- set cursor = ref('managed_cursor') if var('managed_events') -%}
     {%- if execute and flags.WHICH in ('run', 'build') -%}
         {#- The list grows while the loop reads it: that is the walk down the graph. -#}
         {%- set downstream = ['model.headrace.batch_loads'] -%}
+        {%- if cursor -%}
+            {%- do downstream.append('model.headrace.managed_cursor') -%}
+        {%- endif -%}
         {%- for parent in downstream -%}
             {%- for id, node in graph.nodes.items()
                 if node.resource_type == 'model' and parent in node.depends_on.nodes and id not in downstream -%}
@@ -78,6 +118,12 @@ having count(*) > 1
                         ~ ' (select _dlt_load_id from ' ~ source('loader', 'loaded_files') ~ ' where is_merged)'
                     ) -%}
                 {%- endfor -%}
+            {%- endif -%}
+            {%- if cursor -%}
+                {%- do run_query(
+                    'update ' ~ cursor ~ " set merged_until = batch_until where events_table = '"
+                    ~ managed_events() ~ "'"
+                ) -%}
             {%- endif -%}
         {%- endif -%}
     {%- endif -%}

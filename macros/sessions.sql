@@ -20,12 +20,52 @@
         on events.device_id = touched.device_id and events.session_id = touched.session_id
     {%- endif %}
     where
-        events.event_type is not null
-        and events.device_id is not null
-        and events.session_id is not null
+        {{ is_live_in_session('events') }}
         {%- if is_incremental() %}
         and {{ day_ranges('events.event_time', days_of_touched_sessions) }}
         {%- endif %}
+{%- endmacro %}
+
+
+{% macro live_events_of_days() -%}
+    {%- set touched_days = ref('touched_days') -%}
+    select
+        events.*,
+        {{ full_session_id('events') }} as full_session_id,
+        {{ local_day('events.event_time') }} as day
+    from {{ ref('events') }} as events
+    where
+        {{ is_live_in_session('events') }}
+        and events.event_time is not null
+        {%- if is_incremental() %}
+        {#- A local day lies within three days of UTC, whatever the zone. #}
+        {%- set margin = 0 if var('reporting_timezone') == 'UTC' else 1 %}
+        {%- set spans -%}
+            select
+                cast({{ dbt.dateadd('day', -margin, 'day') }} as date) as first_day,
+                cast({{ dbt.dateadd('day', margin, 'day') }} as date) as last_day
+            from {{ touched_days }}
+        {%- endset %}
+        and {{ local_day('events.event_time') }} in (select touched.day from {{ touched_days }} as touched)
+        and {{ day_ranges('events.event_time', spans) }}
+        {%- endif %}
+{%- endmacro %}
+
+
+{% macro is_live_in_session(relation) -%}
+    {{ relation }}.event_type is not null
+        and {{ relation }}.device_id is not null
+        and {{ relation }}.session_id is not null
+        and {{ is_late_enough(relation ~ '.event_time') }}
+{%- endmacro %}
+
+
+{% macro is_late_enough(column) -%}
+    {%- if var('fullstory_min_event_time') -%}
+        {{ column }} >= {{ timestamptz(var('fullstory_min_event_time')) }}
+    {%- else -%}
+        1 = 1
+    {%- endif -%}
 {%- endmacro %}
 
 
@@ -36,3 +76,29 @@
         'cast(' ~ relation ~ '.session_id as ' ~ dbt.type_string() ~ ')',
     ]) }}
 {%- endmacro %}
+
+
+{% macro user_of_device(identities, relation) -%}
+    coalesce(
+        {{ identities }}.user_id,
+        {{ dbt.concat(["'anon_'", 'cast(' ~ relation ~ '.device_id as ' ~ dbt.type_string() ~ ')']) }}
+    )
+{%- endmacro %}
+
+
+{% test unique_in_touched(model, columns, touched) %}
+select {{ columns | join(', ') }}
+from {{ model }}
+where {{ columns[0] }} in (select {{ columns[0] }} from {{ touched }})
+group by {{ columns | join(', ') }}
+having count(*) > 1
+{% endtest %}
+
+
+{% test known_in_touched(model, column_name, to, touched) %}
+select {{ column_name }}
+from {{ model }}
+where
+    {{ column_name }} in (select {{ column_name }} from {{ touched }})
+    and {{ column_name }} not in (select {{ column_name }} from {{ to }})
+{% endtest %}

@@ -55,7 +55,7 @@ class Warehouse:
     def __init__(self, folder: Path) -> None:
         self.project = folder / "project"
         self.project.mkdir(parents=True)
-        for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros"):
+        for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros", "seeds"):
             if (PROJECT / name).exists():
                 (self.project / name).symlink_to(PROJECT / name)
         self.database = folder / "warehouse.duckdb"

@@ -39,6 +39,7 @@ RAW_EVENTS = pa.schema(
         ("event_properties", pa.string()),
         ("source_type", pa.string()),
         ("source_properties", pa.string()),
+        ("_is_derived_id", pa.bool_()),
         ("_file", pa.string()),
         ("_position", pa.int64()),
         ("_dlt_load_id", pa.string()),
@@ -517,6 +518,7 @@ def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, t
         _mark(pc.and_(live, pc.is_null(arrays[column])), f"{column} is missing", faults)
     _mark(pc.equal(arrays["event_type"], ""), "event_type is empty", faults)
     no_id = pc.fill_null(pc.equal(arrays["event_id"], ""), True)
+    arrays["_is_derived_id"] = no_id
     if pc.any(no_id).as_py():
         _mark(pc.and_(no_id, pc.invert(live)), "event_id is missing in a row that supersedes an event", faults)
         arrays["event_id"] = _derived_ids(arrays, no_id)

@@ -1,4 +1,37 @@
-{{ config(unique_key='event_id', meta={'prune_by_day': 'event_time'}) }}
+{{ config(
+    materialized='view' if var('managed_events') else 'incremental',
+    unique_key='event_id',
+    meta={'prune_by_day': 'event_time'}
+) }}
+
+{%- if var('managed_events') %}
+
+{%- set managed = managed_events() %}
+
+select
+    cast(event_id as {{ dbt.type_string() }}) as event_id,
+    cast(event_time as {{ type_timestamptz() }}) as event_time,
+    cast(processed_time as {{ type_timestamptz() }}) as processed_time,
+    cast(coalesce(updated_time, processed_time) as {{ type_timestamptz() }}) as updated_time,
+    cast(device_id as {{ dbt.type_bigint() }}) as device_id,
+    cast(session_id as {{ dbt.type_bigint() }}) as session_id,
+    cast(view_id as {{ dbt.type_bigint() }}) as view_id,
+    cast(event_type as {{ dbt.type_string() }}) as event_type,
+    {{ as_json(managed, 'event_properties') }} as event_properties,
+    cast(source_type as {{ dbt.type_string() }}) as source_type,
+    {{ as_json(managed, 'source_properties') }} as source_properties,
+    -- Who keeps the table has done what these are for.
+    cast(null as {{ type_timestamptz() }}) as _feed_updated_time,
+    cast(null as {{ dbt.type_string() }}) as _file,
+    false as _has_other_files,
+    cast(null as {{ dbt.type_string() }}) as _load_id,
+    cast(null as {{ dbt.type_string() }}) as _content_hash,
+    false as _is_withdrawn,
+    cast(event_id as {{ dbt.type_string() }}) as _source_event_id,
+    false as _is_reordered
+from {{ managed }}
+
+{%- else %}
 
 {#- The queue that fed this table has been deleted since, so a rebuild would empty it: full_refresh is false for this
     folder. The archive is the feed's files, which can be loaded again. -#}
@@ -40,6 +73,7 @@ compared as (
         existing._content_hash as existing_content_hash,
         existing._is_withdrawn as existing_is_withdrawn,
         existing._has_other_files as existing_has_other_files,
+        existing._is_reordered as existing_is_reordered,
         existing.event_id is null as is_new,
         batch._has_other_files or coalesce(existing._has_other_files or existing._file <> batch._file, false)
             as has_other_files,
@@ -48,7 +82,7 @@ compared as (
         coalesce(batch.processed_time, {{ lowest_time }}) as processed_version,
         coalesce(existing.processed_time, {{ lowest_time }}) as existing_processed_version
     from batch
-    left join existing on batch.event_id = existing.event_id
+    left join existing on batch._earlier_event_id = existing.event_id
 ),
 
 decided as (
@@ -58,6 +92,7 @@ decided as (
         _is_withdrawn and not has_other_files as is_withdrawn,
         case
             when is_new then true
+            when not _is_delivered then false
             when feed_version <> existing_feed_version then feed_version > existing_feed_version
             when processed_version <> existing_processed_version
                 then processed_version > existing_processed_version
@@ -83,13 +118,13 @@ merged as (
         {%- endfor %}
         {%- for column in content %}
         case
-            when is_withdrawn then null
+            when is_withdrawn or _is_reordered then null
             when is_newer then {{ column }}
             else existing_{{ column }}
         end as {{ column }},
         {%- endfor %}
         case
-            when is_withdrawn then null
+            when is_withdrawn or _is_reordered then null
             when is_newer then _content_hash
             else existing_content_hash
         end as _content_hash,
@@ -105,7 +140,10 @@ merged as (
             when is_newer then false
             else existing_is_withdrawn
         end as _is_withdrawn,
-        is_new,
+        _source_event_id,
+        _is_reordered,
+        -- A row of its own for readers: what it was is left behind, nulled.
+        is_new or _earlier_event_id <> event_id as is_new,
         existing_updated_time,
         {%- for column in ['event_time'] + identifiers %}
         existing_{{ column }},
@@ -113,7 +151,8 @@ merged as (
         existing_content_hash,
         existing_feed_updated_time,
         existing_has_other_files,
-        existing_is_withdrawn
+        existing_is_withdrawn,
+        existing_is_reordered
     from decided
 ),
 
@@ -127,7 +166,8 @@ changed as (
         or {{ differs('_content_hash', 'existing_content_hash') }} as is_changed,
         {{ differs('_feed_updated_time', 'existing_feed_updated_time') }}
         or {{ differs('_has_other_files', 'existing_has_other_files') }}
-        or {{ differs('_is_withdrawn', 'existing_is_withdrawn') }} as is_changed_inside
+        or {{ differs('_is_withdrawn', 'existing_is_withdrawn') }}
+        or {{ differs('_is_reordered', 'existing_is_reordered') }} as is_changed_inside
     from merged
 )
 
@@ -153,7 +193,11 @@ select
     _has_other_files,
     _load_id,
     _content_hash,
-    _is_withdrawn
+    _is_withdrawn,
+    _source_event_id,
+    _is_reordered
 from changed
 where is_changed or is_changed_inside
 {{ rows_ordered_by('event_time') }}
+
+{%- endif %}

@@ -14,6 +14,8 @@ select
     min(start_time) as first_event_time,
     max(end_time) as event_time,
     max(updated_time) as updated_time,
+    max(case when rank_from_last = 1 then last_event_id end) as event_id,
+    max(case when rank_from_last = 1 then last_processed_time end) as processed_time,
     {%- for column, name in [
         ('last_user_agent', 'user_agent'),
         ('last_device_type', 'type'),
@@ -30,6 +32,7 @@ select
     max(case when rank_from_last = 1 then {{ column }} end) as {{ name }},
     {%- endfor %}
     count(*) as total_sessions,
-    cast(sum(total_events) as {{ dbt.type_bigint() }}) as total_events
+    cast(sum(total_events) as {{ dbt.type_bigint() }}) as total_events,
+    cast(1 as {{ dbt.type_bigint() }}) as event_seq_num_desc
 from ranked
 group by device_id, user_id

@@ -10,5 +10,9 @@ select
     user_id,
     user_email,
     user_display_name,
-    user_properties
+    user_properties,
+    row_number() over (
+        partition by user_id
+        order by event_time desc nulls last, processed_time desc nulls last, event_id desc
+    ) as event_seq_num_desc
 from {{ ref('int_identifies') }}

@@ -4,10 +4,7 @@
 -- and none of them is written again.
 select
     sessions.full_session_id,
-    coalesce(
-        identities.user_id,
-        {{ dbt.concat(["'anon_'", 'cast(sessions.device_id as ' ~ dbt.type_string() ~ ')']) }}
-    ) as user_id,
+    {{ user_of_device('identities', 'sessions') }} as user_id,
     sessions.device_id,
     sessions.session_id,
     sessions.start_time,
@@ -23,6 +20,8 @@ select
     {%- for type in var('event_types') %}
     sessions.total_{{ type }}_events,
     {%- endfor %}
+    sessions.last_event_id,
+    sessions.last_processed_time,
     sessions.last_source_type,
     identities.user_email as last_email,
     identities.user_display_name as last_display_name,

@@ -1,7 +1,10 @@
 -- The ledger alone says what is queued: a re-created file that is now empty has no rows in raw_events.
-select distinct files._dlt_load_id as load_id
+select
+    files._dlt_load_id as load_id,
+    max(loads.inserted_at) as loaded_time
 from {{ landed('loaded_files') }} as files
 inner join {{ landed('_dlt_loads') }} as loads on files._dlt_load_id = loads.load_id
 where
     loads.status = 0
     and not coalesce(files.is_merged, false)
+group by files._dlt_load_id

@@ -1,164 +1,182 @@
-{%- set raw_events = landed('raw_events') -%}
-{%- set loaded_files = landed('loaded_files') -%}
-{%- set batch_loads = ref('batch_loads') -%}
+{%- set sequence = ['device_id', 'session_id', 'view_id'] -%}
+{%- set columns = ['event_time', 'processed_time'] + sequence + [
+    'event_type', 'event_properties', 'source_type', 'source_properties', '_feed_updated_time', '_file',
+    '_has_other_files', '_load_id', '_content_hash', '_is_withdrawn', '_source_event_id',
+] -%}
+{%- set content = ['event_type', 'event_properties', 'source_properties', '_content_hash'] -%}
+
+{%- if var('managed_events') -%}
+
+-- What changed since the last green build, and again what changed just then: more of it may bear the same time.
+select
+    event_id,
+    {%- for column in columns %}
+    {#- The whole table is in the first batch, and nothing asks a batch for its JSON. #}
+    {% if column.endswith('_properties') %}{{ parse_json('null') }} as {% endif %}{{ column }},
+    {%- endfor %}
+    event_id as _earlier_event_id,
+    true as _is_delivered,
+    _is_reordered
+from {{ ref('events') }}
+where
+    updated_time >= (
+        select coalesce(max(merged_until), {{ timestamptz('0001-01-01 00:00:00') }})
+        from {{ ref('managed_cursor') }}
+        where events_table = '{{ managed_events() }}'
+    )
+
+{%- else -%}
+
+{%- set delivered_events = ref('delivered_events') -%}
 {#- Not ref('events'): events is built from this model. None on the first run. -#}
 {%- set events = built('events') -%}
-
-{%- set content = ['event_type', 'source_type', 'event_properties', 'source_properties'] -%}
-
-{%- set in_batch -%}
-from {{ raw_events }} as landed_rows
-inner join {{ batch_loads }} as loads on landed_rows._dlt_load_id = loads.load_id
-{%- endset -%}
-
-{%- set recreated_files -%}
-select
-    files.path,
-    -- A later load may only have seen the file touched, and holds none of its rows.
-    max(case when files.is_recreated then files._dlt_load_id end) as last_load_id
-from {{ loaded_files }} as files
-inner join {{ batch_loads }} as loads on files._dlt_load_id = loads.load_id
-where files.kind <> 'definitions'
-group by files.path
-having max(case when files.is_recreated then 1 else 0 end) = 1
-{%- endset -%}
-
-{#- Both branches read events, so they are compiled only for a batch that needs them. -#}
-{%- set has_recreated = events and count_rows('from (' ~ recreated_files ~ ') as recreated') > 0 -%}
-{%- set has_timeless = events and count_rows(in_batch ~ ' where landed_rows.event_time is null') > 0 -%}
+{%- set sequenced = '(select event_time from ' ~ delivered_events ~ ' as delivered where _is_sequenced)' -%}
 
 with delivered as (
-    select landed_rows.*
-    {{ in_batch }}
+    select * from {{ delivered_events }}
 ),
 
-recreated_files as (
-    {{ recreated_files | indent(4) }}
+-- What a view holds of one day (UTC) is a sequence, so that what can have to move lies on the days of the batch.
+touched as (
+    select
+        {{ sequence | join(',\n        ') }},
+        {{ utc_day('event_time') }} as event_day,
+        min(event_time) as first_delivered_time
+    from delivered
+    where _is_sequenced
+    group by {{ sequence | join(', ') }}, {{ utc_day('event_time') }}
+),
+
+existing as (
+    {%- if events %}
+    select
+        events.*,
+        touched.event_day,
+        touched.first_delivered_time
+    from {{ events }} as events
+    inner join touched
+        on
+            {%- for column in sequence %}
+            events.{{ column }} = touched.{{ column }} and
+            {%- endfor %}
+            {{ utc_day('events.event_time') }} = touched.event_day
+    where
+        -- What came with an id of its own keeps it.
+        events.event_id <> events._source_event_id
+        and {{ day_ranges('events.event_time', days_in('event_time', sequenced)) }}
+    {%- else %}
+    select
+        delivered.*,
+        delivered._source_event_id as event_id,
+        false as _is_reordered,
+        touched.event_day,
+        touched.first_delivered_time
+    from delivered
+    inner join touched on delivered.device_id = touched.device_id
+    where 1 = 0
+    {%- endif %}
+),
+
+known as (
+    select *
+    from existing
+    where not _is_reordered
+),
+
+-- An event keeps counting when it is nulled, so that a place only ever moves back, and no id comes back.
+members as (
+    select
+        {{ sequence | join(',\n        ') }},
+        event_day,
+        event_time,
+        _source_event_id
+    from known
+    union all
+    select
+        {%- for column in sequence %}
+        delivered.{{ column }},
+        {%- endfor %}
+        {{ utc_day('delivered.event_time') }} as event_day,
+        delivered.event_time,
+        delivered._source_event_id
+    from delivered
+    left join known on delivered._source_event_id = known._source_event_id
+    where
+        delivered._is_sequenced
+        and known.event_id is null
 ),
 
 ranked as (
     select
-        delivered.*,
-        max(event_time) over (partition by event_id) as known_event_time,
-        max(processed_time) over (partition by event_id) as known_processed_time,
-        max(device_id) over (partition by event_id) as known_device_id,
-        max(session_id) over (partition by event_id) as known_session_id,
-        max(view_id) over (partition by event_id) as known_view_id,
-        max(source_type) over (partition by event_id) as known_source_type,
-        max(_dlt_load_id) over (partition by event_id) as last_load_id,
-        min(_file) over (partition by event_id) <> max(_file) over (partition by event_id) as has_other_files,
+        members.*,
         row_number() over (
-            partition by event_id
-            order by
-                updated_time desc nulls last,
-                processed_time desc nulls last,
-                case when event_type is null then 0 else 1 end,
-                _dlt_load_id desc,
-                _file desc,
-                _position desc
-        ) as version_rank
-    from delivered
+            partition by {{ sequence | join(', ') }}, event_day
+            order by event_time, _source_event_id
+        ) as place
+    from members
 ),
 
-latest as (
+-- The ids of a view sort as its events.
+placed as (
     select
-        ranked.event_id,
-        coalesce(ranked.event_time, ranked.known_event_time) as event_time,
-        coalesce(ranked.processed_time, ranked.known_processed_time) as processed_time,
-        coalesce(ranked.device_id, ranked.known_device_id) as device_id,
-        coalesce(ranked.session_id, ranked.known_session_id) as session_id,
-        coalesce(ranked.view_id, ranked.known_view_id) as view_id,
-        ranked.event_type,
-        case when ranked.event_type is not null then ranked.event_properties end as event_properties,
-        coalesce(ranked.source_type, ranked.known_source_type) as source_type,
-        case when ranked.event_type is not null then ranked.source_properties end as source_properties,
-        ranked.updated_time as _feed_updated_time,
-        ranked._file,
-        ranked.has_other_files as _has_other_files,
-        ranked._dlt_load_id as _load_id,
-        -- Only its older loads held the event, and no other file of this batch does.
-        coalesce(not ranked.has_other_files and ranked.last_load_id < recreated_files.last_load_id, false)
-            as _is_withdrawn
+        _source_event_id,
+        {{ dbt.concat([
+            'cast(event_day as ' ~ dbt.type_string() ~ ')',
+            "'-'",
+            'lpad(cast(place as ' ~ dbt.type_string() ~ "), 6, '0')",
+            "'-'",
+            '_source_event_id',
+        ]) }} as event_id
     from ranked
-    left join recreated_files on ranked._file = recreated_files.path
-    where ranked.version_rank = 1
-),
-
-hashed as (
-    select
-        latest.*,
-        case when event_type is not null then {{ hash_of(content) }} end as _content_hash
-    from latest
-),
-
--- What events knows of rows that came without event_time, and so can't be pruned by it.
-known as (
-    {%- if has_timeless %}
-    select existing.*
-    from {{ events }} as existing
-    inner join hashed on existing.event_id = hashed.event_id
-    where hashed.event_time is null
-    {%- else %}
-    select *
-    from hashed
-    where 1 = 0
-    {%- endif %}
 )
 
 select
-    hashed.event_id,
-    coalesce(hashed.event_time, known.event_time) as event_time,
-    hashed.processed_time,
-    coalesce(hashed.device_id, known.device_id) as device_id,
-    coalesce(hashed.session_id, known.session_id) as session_id,
-    coalesce(hashed.view_id, known.view_id) as view_id,
-    hashed.event_type,
-    {{ parse_json('hashed.event_properties') }} as event_properties,
-    coalesce(hashed.source_type, known.source_type) as source_type,
-    {{ parse_json('hashed.source_properties') }} as source_properties,
-    hashed._feed_updated_time,
-    hashed._file,
-    hashed._has_other_files,
-    hashed._load_id,
-    hashed._content_hash,
-    hashed._is_withdrawn
-from hashed
-left join known on hashed.event_id = known.event_id
-
-{%- if has_recreated %}
-{%- set earlier_days -%}
-select distinct
-    {{ utc_day('files.first_event_time') }} as first_day,
-    {{ utc_day('files.last_event_time') }} as last_day
-from {{ loaded_files }} as files
-inner join ({{ recreated_files }}) as recreated on files.path = recreated.path
-{%- endset %}
+    coalesce(placed.event_id, delivered._known_event_id, delivered._source_event_id) as event_id,
+    {%- for column in columns %}
+    delivered.{{ column }},
+    {%- endfor %}
+    coalesce(known.event_id, delivered._known_event_id, placed.event_id, delivered._source_event_id)
+        as _earlier_event_id,
+    true as _is_delivered,
+    false as _is_reordered
+from delivered
+left join placed on delivered._source_event_id = placed._source_event_id
+left join known on delivered._source_event_id = known._source_event_id
 
 union all
 
--- Merged before, and no longer in its file: the row as it stands, for events to null.
+-- What comes after the first of them that was delivered, and all of it when a killed build is repeated: events has
+-- moved it by then, but nothing after events knows.
+select
+    placed.event_id,
+    {%- for column in columns %}
+    known.{{ column }},
+    {%- endfor %}
+    known.event_id as _earlier_event_id,
+    false as _is_delivered,
+    false as _is_reordered
+from known
+inner join placed on known._source_event_id = placed._source_event_id
+left join delivered on known._source_event_id = delivered._source_event_id
+where
+    delivered._source_event_id is null
+    and known.event_time >= known.first_delivered_time
+
+union all
+
+-- The rows that these leave behind, now or before.
 select
     existing.event_id,
-    existing.event_time,
-    existing.processed_time,
-    existing.device_id,
-    existing.session_id,
-    existing.view_id,
-    existing.event_type,
-    existing.event_properties,
-    existing.source_type,
-    existing.source_properties,
-    existing._feed_updated_time,
-    existing._file,
-    existing._has_other_files,
-    existing._load_id,
-    existing._content_hash,
-    true as _is_withdrawn
-from {{ events }} as existing
-inner join recreated_files on existing._file = recreated_files.path
-left join latest on existing.event_id = latest.event_id
+    {%- for column in columns %}
+    {% if column in content %}null as {{ column }}{% else %}existing.{{ column }}{% endif %},
+    {%- endfor %}
+    existing.event_id as _earlier_event_id,
+    false as _is_delivered,
+    true as _is_reordered
+from existing
+inner join placed on existing._source_event_id = placed._source_event_id
 where
-    latest.event_id is null
-    and not existing._has_other_files
-    and {{ day_ranges('existing.event_time', earlier_days) }}
+    existing.event_id <> placed.event_id
+    and existing.event_time >= existing.first_delivered_time
+
 {%- endif %}

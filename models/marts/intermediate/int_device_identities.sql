@@ -1,4 +1,5 @@
-{{ config(materialized='view') }}
+{#- Not private: funnel and retention read it from whatever project they are called in. -#}
+{{ config(materialized='view', access='protected') }}
 
 -- The last identify that names a user; of a device that none names, the last that names a person at all.
 with ranked as (

@@ -27,4 +27,6 @@ inner join {{ event_batch }} as batch
         events.event_id = batch.event_id
         and {{ batch_days('events.event_time') }}
 {%- endif %}
-where events.event_type = 'identify'
+where
+    events.event_type = 'identify'
+    and {{ is_late_enough('events.event_time') }}

@@ -65,6 +65,8 @@ totals as (
 last_events as (
     select
         live_events.full_session_id,
+        live_events.event_id,
+        live_events.processed_time,
         live_events.source_type,
         live_events.source_properties
     from live_events
@@ -87,6 +89,8 @@ select
     {%- for type in var('event_types') %}
     totals.total_{{ type }}_events,
     {%- endfor %}
+    last_events.event_id as last_event_id,
+    last_events.processed_time as last_processed_time,
     last_events.source_type as last_source_type,
     {{ json_text('last_events.source_properties', 'user_agent.raw_user_agent') }} as last_user_agent,
     {{ json_text('last_events.source_properties', 'user_agent.device') }} as last_device_type,

@@ -1,0 +1,1 @@
+{{ fact('cumulative_layout_shift') }}

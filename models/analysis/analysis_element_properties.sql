@@ -1,0 +1,2 @@
+{{ per_event(['element_properties']) }}
+where element_properties is not null

@@ -1,0 +1,1 @@
+{{ fact('first_input_delay') }}

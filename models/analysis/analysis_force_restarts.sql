@@ -1,0 +1,1 @@
+{{ fact('force_restart') }}

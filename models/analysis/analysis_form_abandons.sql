@@ -1,0 +1,1 @@
+{{ fact('form_abandon') }}

@@ -1,0 +1,1 @@
+{{ fact('interaction_to_next_paint') }}

@@ -1,0 +1,1 @@
+{{ fact('keyboard_close') }}

@@ -1,0 +1,1 @@
+{{ fact('mouse_thrash') }}

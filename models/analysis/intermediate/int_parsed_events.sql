@@ -1,0 +1,51 @@
+{{ config(
+    unique_key='event_id',
+    meta={'prune_by_day': 'event_time'},
+    post_hook="{{ delete_stale('event_id', ref('event_batch')) }} and {{ batch_days('event_time') }}"
+) }}
+
+{%- set event_batch = ref('event_batch') -%}
+{%- set source_columns = catalogue_columns('source_properties') -%}
+{%- set event_columns = event_columns() -%}
+{%- set source_paths = property_paths(source_columns) -%}
+{%- set event_paths = ['event_definition_id', 'target.element_definition_id'] + property_paths(event_columns) %}
+
+with live as (
+    select
+        events.*,
+        {{ json_texts('events.event_properties', event_paths) | indent(8) }} as event_texts,
+        {{ json_texts('events.source_properties', source_paths) | indent(8) }} as source_texts
+    from {{ ref('events') }} as events
+    {%- if is_incremental() %}
+    inner join {{ event_batch }} as batch
+        on
+            events.event_id = batch.event_id
+            and {{ batch_days('events.event_time') }}
+    {%- endif %}
+    where events.event_type is not null
+)
+
+select
+    live.event_id,
+    live.event_time,
+    {{ full_session_id('live') }} as session_id,
+    live.view_id,
+    cast(live.device_id as {{ dbt.type_string() }}) as user_id,
+    live.event_type,
+    live.source_type,
+    {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} as event_definition_id,
+    {{ json_texts_item('live.event_texts', event_paths, 'target.element_definition_id') }} as element_definition_id,
+    {{ json_object('live.event_properties', 'target.element_properties') }} as element_properties,
+    case
+        when live.event_type = 'page_properties' then {{ json_object('live.event_properties', 'page_properties') }}
+        else {{ json_object('live.source_properties', 'page_properties') }}
+    end as page_properties,
+    {%- for column in source_columns %}
+    {{ property('live.source_properties', column, 'live.source_texts', source_paths) }} as {{ column.name }},
+    {%- endfor %}
+    {%- for column in event_columns %}
+    {{ property('live.event_properties', column, 'live.event_texts', event_paths) }} as {{ column.name }},
+    {%- endfor %}
+    '{{ invocation_id }}' as _invocation_id
+from live
+{{ rows_ordered_by('live.event_time') }}

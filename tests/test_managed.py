@@ -1,0 +1,126 @@
+"""Managed mode, dbt alone on a table that someone else keeps; and what a build says of the health of its input."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from dbt.cli.main import dbtRunner
+from test_models import PROJECT, Row, Warehouse, event, target_path, warehouse
+
+__all__ = ["target_path", "warehouse"]
+
+VARS = ["--vars", "{managed_events: {schema: vendor, table: fullstory_events_o_1}}"]
+PUBLISHED = {
+    "product_marts.identifies": "event_id",
+    "product_marts.sessions": "full_session_id",
+    "product_marts.users": "user_id",
+}
+
+
+class Managed:
+    """The table of someone else, `vendor.fullstory_events_o_1`, and the models on it."""
+
+    def __init__(self, warehouse: Warehouse, properties: str) -> None:
+        self.warehouse = warehouse
+        warehouse.execute("drop schema product cascade")
+        warehouse.execute("create schema vendor")
+        warehouse.execute(
+            "create table vendor.fullstory_events_o_1 (event_id varchar primary key, event_time timestamptz,"
+            " processed_time timestamptz, updated_time timestamptz, device_id bigint, session_id bigint,"
+            f" view_id bigint, event_type varchar, event_properties {properties}, source_type varchar,"
+            f" source_properties {properties})"
+        )
+
+    def write(self, *rows: Row) -> None:
+        for row in rows:
+            self.warehouse.execute(
+                f"insert or replace into vendor.fullstory_events_o_1 ({', '.join(row)})"
+                f" values ({', '.join('?' * len(row))})",
+                *row.values(),
+            )
+
+    def batch(self) -> list[str]:
+        return [r["event_id"] for r in self.warehouse.query("select event_id from product.event_batch order by 1")]
+
+    def marts(self) -> dict[str, list[Row]]:
+        return {
+            table: self.warehouse.query(f"select * from {table} order by {key}") for table, key in PUBLISHED.items()
+        }
+
+
+def at(hour: int, event_id: str, **columns: Any) -> Row:
+    """An event that the owner of the table wrote at that hour of 2026-03-03."""
+    return event(event_id, **{"updated_time": f"2026-03-03 {hour:02}:00:00+00", **columns})
+
+
+@pytest.mark.parametrize("properties", ["json", "varchar"])
+def test_the_marts_follow_a_table_that_someone_else_keeps(warehouse, properties):
+    managed = Managed(warehouse, properties)
+    warehouse.build(*VARS)
+    assert warehouse.count("product_marts.sessions") == 0
+
+    identify = {"event_type": "identify", "event_properties": {"user_id": "ann", "user_email": "ann@example.com"}}
+    managed.write(at(1, "a"), at(1, "b", session_id=8), at(1, "never updated", updated_time=None))
+    warehouse.build(*VARS)
+    assert warehouse.row("product_marts.sessions", full_session_id="1:7")["user_id"] == "anon_1"
+    [clicked] = warehouse.query("select * from product.events where event_id = 'a'")
+    assert json.loads(clicked["source_properties"])["url"]["host"] == "shop"
+
+    # Later, and one at the very time that has been read; one superseded, one late by a year.
+    managed.write(
+        at(1, "tie", **identify),
+        at(2, "b", session_id=8, event_type=None, event_properties=None, source_properties=None),
+        at(2, "late", event_time="2025-03-02 10:00:00+00"),
+    )
+    warehouse.build(*VARS)
+    assert managed.batch() == ["a", "b", "late", "tie"]
+    [session] = warehouse.query("select * from product_marts.sessions")
+    assert (session["user_id"], session["total_events"]) == ("ann", 4)
+    assert session["duration"] == 365 * 86400
+    tables = managed.marts()
+
+    # Nothing new: what was read last is read again, and changes nothing.
+    warehouse.build(*VARS)
+    assert managed.batch() == ["b", "late"]
+    assert managed.marts() == tables
+    warehouse.run("--full-refresh", *VARS)
+    assert managed.marts() == tables
+
+
+def test_only_a_whole_green_build_moves_the_cursor(warehouse):
+    managed = Managed(warehouse, "json")
+    managed.write(at(1, "a"))
+    warehouse.run(*VARS)
+    managed.write(at(2, "b"), at(3, "c"))
+    warehouse.run("--select", "+int_sessions", *VARS)
+    managed.write(at(4, "d"))
+    warehouse.run(*VARS)
+    assert managed.batch() == ["a", "b", "c", "d"]
+    assert warehouse.row("product_marts.sessions", full_session_id="1:7")["total_events"] == 4
+    warehouse.run(*VARS)
+    assert managed.batch() == ["d"]
+    cursor = warehouse.query("select merged_until = batch_until as is_read from product.managed_cursor")
+    assert cursor == [{"is_read": True}]
+
+
+def test_what_was_rejected_or_waits_is_warned_of_and_merged_all_the_same(warehouse, monkeypatch):
+    monkeypatch.setenv("HEADRACE_DUCKDB", str(warehouse.path))
+    load_id = warehouse.load([event("a", source_type="tv")], "f1")
+    warehouse.execute("update product._dlt_loads set inserted_at = now() - interval 7 hour")
+    warehouse.execute(
+        "create table product.rejected_events as select 'f1' as file, cast(2 as bigint) as position,"
+        f" 'no JSON' as reason, 'x' as content, '{load_id}' as _dlt_load_id"
+    )
+    options = ["--project-dir", PROJECT, "--profiles-dir", warehouse.path.parent, "--target-path"]
+    options += [warehouse.target_path, "--log-path", warehouse.target_path]
+    result = dbtRunner().invoke(["--quiet", "build", *map(str, options)])
+    assert result.success
+    warned = {r.node.name for r in result.result if r.status == "warn"}
+    assert len(warned) == 3, warned
+    assert any(name.startswith("nothing_rejected") for name in warned)
+    assert any(name.startswith("loaded_within") for name in warned)
+    assert any(name.startswith("accepted_values_event_batch_source_type") for name in warned)
+    assert warehouse.count("product.raw_events") == 0
+    warehouse.build()
