@@ -550,7 +550,11 @@ class _Package:
         }
 
     def _is_recreated(self, path: str) -> bool:
-        return path in self.tallies and path in self.known and self.known[path].content_hash != self.hashes[path]
+        if path not in self.tallies or path not in self.known:
+            return False
+        # A file that was cut short must not null the events behind the cut: it says nothing of them.
+        is_whole = all(row.position is not None for row in self.tallies[path].rejected)
+        return is_whole and self.known[path].content_hash != self.hashes[path]
 
     def syncs(self) -> Iterator[pa.Table]:
         found = [{**self.sync, "_dlt_load_id": _load_id()}] if self.sync else []
