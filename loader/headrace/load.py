@@ -30,7 +30,7 @@ from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import rows
-from .errors import LoadError
+from .errors import HeadraceError, LoadError
 from .feed import Feed, FeedFile, in_order
 from .target import Target
 
@@ -337,9 +337,19 @@ def connected(target: Target) -> Iterator[dlt.Pipeline]:
         pipeline.sync_destination()
         yield pipeline
     except PipelineStepFailed as error:
+        for cause in _causes(error):
+            if isinstance(cause, HeadraceError):
+                raise cause from error
         raise LoadError(f"load into {target.label}: {_words(error.exception or error)}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What an exception was raised from, and that in turn."""
+    while cause := error.__cause__ or error.__context__:
+        yield cause
+        error = cause
 
 
 def _words(error: BaseException) -> str:
@@ -472,7 +482,9 @@ class _Package:
         """The rows of files as Parquet for dlt to import, so that no row becomes a Python dict on its way."""
         schema, load_id = STAGING[table], pa.scalar(_load_id())
         writer, path, count = None, self.scratch, 0
-        for batch in (batch for file in files for batch in self._read(file)):
+        for table_rows in _gathered(
+            batch for file, copy in self.feed.fetch(files, self.scratch) for batch in self._read(file, copy)
+        ):
             if writer is None:
                 path = self.scratch / f"{table}_{len(list(self.scratch.glob(f'{table}_*')))}.parquet"
                 sink = path.open("wb")
@@ -482,10 +494,8 @@ class _Package:
                     ),
                     0,
                 )
-            writer.write_batch(
-                pa.RecordBatch.from_arrays([*batch.columns, pa.repeat(load_id, batch.num_rows)], schema=schema)
-            )
-            count += batch.num_rows
+            writer.write_table(table_rows.append_column("_dlt_load_id", pa.repeat(load_id, table_rows.num_rows)))
+            count += table_rows.num_rows
             if sink.tell() >= PARQUET_BYTES:
                 writer.close()
                 sink.close()
@@ -496,8 +506,7 @@ class _Package:
             sink.close()
             yield dlt.mark.with_file_import(str(path), "parquet", count, hints=schema.empty_table())
 
-    def _read(self, file: FeedFile) -> Iterator[pa.RecordBatch]:
-        local = self.feed.fetch(file, self.scratch)
+    def _read(self, file: FeedFile, local: Path) -> Iterator[pa.RecordBatch]:
         self.hashes[file.path] = content_hash(local)
         known = self.known.get(file.path)
         if known and known.content_hash == self.hashes[file.path] and not self.again:
@@ -507,8 +516,6 @@ class _Package:
             yield from rows.read_events(local, file.path, tally)
         else:
             yield from rows.read_definitions(local, file.path, file.kind, tally)
-        if not self.feed.is_local:
-            local.unlink()
 
     def rejected_events(self) -> Iterator[pa.Table]:
         load_id = _load_id()
@@ -575,6 +582,20 @@ class _Package:
             loaded.rejected += len(tally.rejected)
             loaded.unknown_fields.update(tally.unknown_fields)
             loaded.reasons.update(row.reason for row in tally.rejected)
+
+
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches as tables of some megabytes, so that a thousand small files don't make a thousand row groups."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size >= rows.BLOCK_BYTES:
+            yield pa.Table.from_batches(held)
+            held, size = [], 0
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _load_id() -> str:
