@@ -510,7 +510,8 @@ def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, t
         )
 
     live = pc.is_valid(arrays["event_type"])
-    for column in ("processed_time", "device_id", "event_properties", "source_type", "source_properties"):
+    _mark(pc.is_null(arrays["processed_time"]), "processed_time is missing", faults)
+    for column in ("device_id", "event_properties", "source_type", "source_properties"):
         _mark(pc.and_(live, pc.is_null(arrays[column])), f"{column} is missing", faults)
     _mark(pc.equal(arrays["event_type"], ""), "event_type is empty", faults)
     no_id = pc.fill_null(pc.equal(arrays["event_id"], ""), True)
@@ -581,6 +582,8 @@ def _all_are_objects(texts: pa.StringArray) -> bool:
 def _converted(values: Any, wanted: pa.DataType) -> pa.Array:
     """All at once, integers as epoch milliseconds where a time is wanted; raises when one value does not fit."""
     array = values if isinstance(values, pa.Array) else pa.array(values)
+    if pa.types.is_decimal(array.type):  # as Snowflake writes its NUMBER
+        array = array.cast(pa.int64())
     if wanted == pa.int64() and not (pa.types.is_integer(array.type) or pa.types.is_null(array.type)):
         raise ValueError("an id must be an integer")
     if wanted != TIME:
