@@ -17,6 +17,7 @@ from headrace.errors import UsageError
 from headrace.feed import Feed
 from headrace.load import Loaded, load
 from headrace.rows import RAW_EVENTS
+from headrace.status import status
 from headrace.target import Target, read_target
 
 
@@ -326,3 +327,18 @@ def test_the_real_export(staging: Staging) -> None:
         "select min(event_properties) from {p}.raw_events where event_properties like '%OOS-134B%order.total%'"
     )
     assert '"order.items":2,"order.order_id":"j55t459xy","order.total":8.54' in checkout
+
+
+def test_reading_does_not_disturb_a_load_and_a_path_may_hold_a_quote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "o'brien [1]"
+    folder.mkdir()
+    staging = Staging(folder, monkeypatch)
+    staging.put("a.ndjson", ndjson(event("a")))
+
+    def read_meanwhile(done: int, total: int, path: str) -> None:
+        assert status(staging.target).files == {}
+
+    assert load(Feed.at(str(staging.feed)), staging.target, progress=read_meanwhile).rows == 1
+    assert status(staging.target).files == {"queued": 1}

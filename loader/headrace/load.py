@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from typing import Any
 import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
@@ -193,7 +194,7 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: Progress = _
         LoadError: the destination refused. Packages that were complete stay.
     """
     started = datetime.now(timezone.utc)
-    with connected(target) as pipeline:
+    with connected(target, loads=True) as pipeline:
         discard_unfinished(pipeline)
         plan = plan_of(pipeline, feed, span)
         loaded = Loaded(unchanged_files=plan.listed - len(plan.files))
@@ -277,7 +278,7 @@ def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], pr
     if {**began, "began": None} != {**call, "began": None}:
         began = {**call, "began": time.time()}
         marker.write_text(json.dumps(began))
-    with connected(target) as pipeline:
+    with connected(target, loads=True) as pipeline:
         discard_unfinished(pipeline)
         plan = plan_of(pipeline, feed, Span(span.since, span.until, everything=True))
         done_before = {path for path, known in plan.known.items() if float(known.load_id) > began["began"]}
@@ -285,7 +286,7 @@ def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], pr
     done = 0
     for package in packages(files):
         progress(done, len(files), package[0].path if package else "")
-        with connected(target) as pipeline:
+        with connected(target, loads=True) as pipeline:
             load_package(pipeline, _Package(feed, package, plan.known, target.work_dir, None, again=True), loaded)
         build()
         done += len(package)
@@ -322,13 +323,20 @@ def alone(target: Target) -> Iterator[None]:
 
 
 @contextmanager
-def connected(target: Target) -> Iterator[dlt.Pipeline]:
-    """A dlt pipeline on the target, with an empty working folder and what the destination knows of its schema."""
+def connected(target: Target, loads: bool = False) -> Iterator[dlt.Pipeline]:
+    """A dlt pipeline on the target that knows what the destination knows, and nothing of what was before.
+
+    Who loads holds the target's lock and works in its folder, where the next load clears up after a kill. Who only
+    reads may do so at any time, in a folder of its own.
+
+    Raises:
+        LoadError: the destination refused.
+    """
     logging.getLogger("dlt").setLevel(logging.CRITICAL)
     one_worker = {"load.workers": 1} if target.type == "duckdb" else {}  # each would buffer a row group of its own
     for name, value in {**DLT_SETTINGS, **one_worker}.items():
         dlt.config[name] = value
-    folder = target.work_dir / "dlt"
+    folder = target.work_dir / "dlt" if loads else Path(tempfile.mkdtemp(prefix="headrace-"))
     shutil.rmtree(folder, ignore_errors=True)
     try:
         pipeline = dlt.pipeline(
@@ -340,7 +348,9 @@ def connected(target: Target) -> Iterator[dlt.Pipeline]:
         for cause in _causes(error):
             if isinstance(cause, HeadraceError):
                 raise cause from error
-        raise LoadError(f"load into {target.label}: {_words(error.exception or error)}") from error
+        raise LoadError(f"{target.label}: {_words(error.exception or error)}") from error
+    except DestinationException as error:
+        raise LoadError(f"{target.label}: {_words(error)}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
