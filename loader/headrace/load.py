@@ -101,7 +101,6 @@ DLT_SETTINGS = {
     "load.delete_completed_jobs": True,
     "load.raise_on_failed_jobs": True,
     "load.raise_on_max_retries": 1,
-    "load.truncate_staging_dataset": True,
     "runtime.dlthub_telemetry": False,
     "runtime.log_level": "CRITICAL",
 }
@@ -160,11 +159,6 @@ class Plan:
     def listed(self) -> int:
         """How many files were looked at."""
         return len(self.files) + len(self.unchanged)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the files."""
-        return sum(file.size for file in self.files)
 
 
 @dataclass(frozen=True)
