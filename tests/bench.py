@@ -32,8 +32,9 @@ COLUMNS = (
 FLOOR = f"""
 import sys, duckdb
 database, files = sys.argv[1:]
-columns = "format='newline_delimited', columns={COLUMNS}"
-reader = f"read_parquet('{{files}}')" if files.endswith("parquet") else f"read_json('{{files}}', {{columns}})"
+columns = "format='newline_delimited', columns={COLUMNS}, hive_partitioning=false"
+parquet = f"read_parquet('{{files}}', hive_partitioning=false)"
+reader = parquet if files.endswith("parquet") else f"read_json('{{files}}', {{columns}})"
 connection = duckdb.connect(database)
 connection.execute(f"create table raw_events as select * from read_json('/dev/null', {{columns}})").fetchall()
 connection.execute(f"insert into raw_events by name select * from {{reader}}").fetchall()

@@ -64,7 +64,11 @@ def test_the_real_export_agrees_with_a_count_by_hand(warehouse: Warehouse) -> No
         assert name == records[0]["UserDisplayName"]
     assert warehouse.rows("select count(*) from {p}_marts.devices") == [(4,)]
     assert warehouse.rows("select sum(dead_clicks), sum(clicks) from {p}_marts.elements") == [(8, 42)]
-    price = "select distinct event_properties ->> '$.event_properties.price', event_properties -> '$.event_properties.price_raw' from {p}.events where event_type = 'custom' and event_properties ->> '$.event_properties.imgName' = 'bluebs'"
+    price = (
+        "select distinct event_properties ->> '$.event_properties.price', "
+        "event_properties -> '$.event_properties.price_raw' from {p}.events "
+        "where event_type = 'custom' and event_properties ->> '$.event_properties.imgName' = 'bluebs'"
+    )
     assert warehouse.rows(price) == [("6.75", "6.75")]
 
 
@@ -242,7 +246,6 @@ def test_the_call_or_the_configuration_is_wrong(warehouse: Warehouse, tmp_path: 
     assert "no target 'prod'" in says("sync", str(tmp_path), "--target", "prod")
     assert "no dbt_project.yml" in says("status", "--project-dir", str(tmp_path))
     assert "No such option" in says("sync", "--fast")
-    assert "not installed" in says("sync", "gs://bucket/feed") or True
     profiles = tmp_path / "profiles"
     profiles.mkdir()
     (profiles / "profiles.yml").write_text(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # What loads or builds is imported by the command that needs it: dlt and dbt take seconds, and `--help` needs neither.
 
-output = Console(highlight=False, soft_wrap=True)
+output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -276,7 +276,7 @@ def _print_table(columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Non
 def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else escape(str(value))
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else escape(" ".join(str(value).split()))
 
 
 def _ago(at: datetime | None) -> str:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,13 +25,13 @@ from typing import Any
 import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq
-from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import rows
-from .errors import LoadError
+from .errors import HeadraceError, LoadError
 from .feed import Feed, FeedFile, in_order
 from .target import Target
 
@@ -100,7 +101,6 @@ DLT_SETTINGS = {
     "load.delete_completed_jobs": True,
     "load.raise_on_failed_jobs": True,
     "load.raise_on_max_retries": 1,
-    "load.truncate_staging_dataset": True,
     "runtime.dlthub_telemetry": False,
     "runtime.log_level": "CRITICAL",
 }
@@ -160,11 +160,6 @@ class Plan:
         """How many files were looked at."""
         return len(self.files) + len(self.unchanged)
 
-    @property
-    def size(self) -> int:
-        """Bytes of the files."""
-        return sum(file.size for file in self.files)
-
 
 @dataclass(frozen=True)
 class Span:
@@ -193,7 +188,7 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: Progress = _
         LoadError: the destination refused. Packages that were complete stay.
     """
     started = datetime.now(timezone.utc)
-    with connected(target) as pipeline:
+    with connected(target, loads=True) as pipeline:
         discard_unfinished(pipeline)
         plan = plan_of(pipeline, feed, span)
         loaded = Loaded(unchanged_files=plan.listed - len(plan.files))
@@ -277,7 +272,7 @@ def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], pr
     if {**began, "began": None} != {**call, "began": None}:
         began = {**call, "began": time.time()}
         marker.write_text(json.dumps(began))
-    with connected(target) as pipeline:
+    with connected(target, loads=True) as pipeline:
         discard_unfinished(pipeline)
         plan = plan_of(pipeline, feed, Span(span.since, span.until, everything=True))
         done_before = {path for path, known in plan.known.items() if float(known.load_id) > began["began"]}
@@ -285,7 +280,7 @@ def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], pr
     done = 0
     for package in packages(files):
         progress(done, len(files), package[0].path if package else "")
-        with connected(target) as pipeline:
+        with connected(target, loads=True) as pipeline:
             load_package(pipeline, _Package(feed, package, plan.known, target.work_dir, None, again=True), loaded)
         build()
         done += len(package)
@@ -322,13 +317,20 @@ def alone(target: Target) -> Iterator[None]:
 
 
 @contextmanager
-def connected(target: Target) -> Iterator[dlt.Pipeline]:
-    """A dlt pipeline on the target, with an empty working folder and what the destination knows of its schema."""
+def connected(target: Target, loads: bool = False) -> Iterator[dlt.Pipeline]:
+    """A dlt pipeline on the target that knows what the destination knows, and nothing of what was before.
+
+    Who loads holds the target's lock and works in its folder, where the next load clears up after a kill. Who only
+    reads may do so at any time, in a folder of its own.
+
+    Raises:
+        LoadError: the destination refused.
+    """
     logging.getLogger("dlt").setLevel(logging.CRITICAL)
     one_worker = {"load.workers": 1} if target.type == "duckdb" else {}  # each would buffer a row group of its own
     for name, value in {**DLT_SETTINGS, **one_worker}.items():
         dlt.config[name] = value
-    folder = target.work_dir / "dlt"
+    folder = target.work_dir / "dlt" if loads else Path(tempfile.mkdtemp(prefix="headrace-"))
     shutil.rmtree(folder, ignore_errors=True)
     try:
         pipeline = dlt.pipeline(
@@ -337,9 +339,21 @@ def connected(target: Target) -> Iterator[dlt.Pipeline]:
         pipeline.sync_destination()
         yield pipeline
     except PipelineStepFailed as error:
-        raise LoadError(f"load into {target.label}: {_words(error.exception or error)}") from error
+        for cause in _causes(error):
+            if isinstance(cause, HeadraceError):
+                raise cause from error
+        raise LoadError(f"{target.label}: {_words(error.exception or error)}") from error
+    except DestinationException as error:
+        raise LoadError(f"{target.label}: {_words(error)}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What an exception was raised from, and that in turn."""
+    while cause := error.__cause__ or error.__context__:
+        yield cause
+        error = cause
 
 
 def _words(error: BaseException) -> str:
@@ -472,7 +486,9 @@ class _Package:
         """The rows of files as Parquet for dlt to import, so that no row becomes a Python dict on its way."""
         schema, load_id = STAGING[table], pa.scalar(_load_id())
         writer, path, count = None, self.scratch, 0
-        for batch in (batch for file in files for batch in self._read(file)):
+        for table_rows in _gathered(
+            batch for file, copy in self.feed.fetch(files, self.scratch) for batch in self._read(file, copy)
+        ):
             if writer is None:
                 path = self.scratch / f"{table}_{len(list(self.scratch.glob(f'{table}_*')))}.parquet"
                 sink = path.open("wb")
@@ -482,10 +498,8 @@ class _Package:
                     ),
                     0,
                 )
-            writer.write_batch(
-                pa.RecordBatch.from_arrays([*batch.columns, pa.repeat(load_id, batch.num_rows)], schema=schema)
-            )
-            count += batch.num_rows
+            writer.write_table(table_rows.append_column("_dlt_load_id", pa.repeat(load_id, table_rows.num_rows)))
+            count += table_rows.num_rows
             if sink.tell() >= PARQUET_BYTES:
                 writer.close()
                 sink.close()
@@ -496,8 +510,7 @@ class _Package:
             sink.close()
             yield dlt.mark.with_file_import(str(path), "parquet", count, hints=schema.empty_table())
 
-    def _read(self, file: FeedFile) -> Iterator[pa.RecordBatch]:
-        local = self.feed.fetch(file, self.scratch)
+    def _read(self, file: FeedFile, local: Path) -> Iterator[pa.RecordBatch]:
         self.hashes[file.path] = content_hash(local)
         known = self.known.get(file.path)
         if known and known.content_hash == self.hashes[file.path] and not self.again:
@@ -507,8 +520,6 @@ class _Package:
             yield from rows.read_events(local, file.path, tally)
         else:
             yield from rows.read_definitions(local, file.path, file.kind, tally)
-        if not self.feed.is_local:
-            local.unlink()
 
     def rejected_events(self) -> Iterator[pa.Table]:
         load_id = _load_id()
@@ -550,7 +561,11 @@ class _Package:
         }
 
     def _is_recreated(self, path: str) -> bool:
-        return path in self.tallies and path in self.known and self.known[path].content_hash != self.hashes[path]
+        if path not in self.tallies or path not in self.known:
+            return False
+        # A file that was cut short must not null the events behind the cut: it says nothing of them.
+        is_whole = all(row.position is not None for row in self.tallies[path].rejected)
+        return is_whole and self.known[path].content_hash != self.hashes[path]
 
     def syncs(self) -> Iterator[pa.Table]:
         found = [{**self.sync, "_dlt_load_id": _load_id()}] if self.sync else []
@@ -571,6 +586,20 @@ class _Package:
             loaded.rejected += len(tally.rejected)
             loaded.unknown_fields.update(tally.unknown_fields)
             loaded.reasons.update(row.reason for row in tally.rejected)
+
+
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Batches as tables of some megabytes, so that a thousand small files don't make a thousand row groups."""
+    held: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size >= rows.BLOCK_BYTES:
+            yield pa.Table.from_batches(held)
+            held, size = [], 0
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _load_id() -> str:

@@ -259,7 +259,7 @@ def open_text(path: Path) -> BinaryIO:
     return pa.CompressedInputStream(raw, compression) if compression else raw  # type: ignore[no-any-return]
 
 
-def blocks(path: Path, tally: Tally) -> Iterator[tuple[int, int, bytes]]:
+def blocks(path: Path, tally: Tally) -> Iterator[tuple[int, int, memoryview]]:
     """Whole lines in blocks of some megabytes, each with the number of its first line and how many it holds.
 
     Memory is bounded by `MAX_LINE_BYTES`: what is longer is rejected as it passes.
@@ -269,28 +269,25 @@ def blocks(path: Path, tally: Tally) -> Iterator[tuple[int, int, bytes]]:
     with open_text(path) as stream:
         try:
             while block := stream.read(BLOCK_BYTES):
-                end = block.rfind(b"\n") + 1
+                whole = block if number > 1 and not rest else (rest + block).removeprefix(BOM if number == 1 else b"")
+                first, end = whole.find(b"\n") + 1, whole.rfind(b"\n") + 1
+                if not (skipping or 0 < first <= MAX_LINE_BYTES) and len(whole) > MAX_LINE_BYTES:
+                    tally.reject(number, too_long, whole)
+                    skipping = True
                 if not end:
-                    rest = b"" if skipping else rest + block
-                    if len(rest) > MAX_LINE_BYTES:
-                        tally.reject(number, too_long, rest)
-                        rest, skipping = b"", True
+                    rest = b"" if skipping else whole
                     continue
-                whole, rest = rest + block[:end], block[end:]
-                first = whole.index(b"\n") + 1
-                if skipping or first > MAX_LINE_BYTES:
-                    if not skipping:
-                        tally.reject(number, too_long, whole)
-                    number, whole, skipping = number + 1, whole[first:], False
-                count = whole.count(b"\n")
-                yield number, count, whole.removeprefix(BOM) if number == 1 else whole
-                number += count
+                start = first if skipping else 0
+                number += skipping
+                count = whole.count(b"\n", start)
+                yield number, count, memoryview(whole)[start:end]
+                number, rest, skipping = number + count, whole[end:], False
         except OSError:
             if rest:
                 tally.reject(number, "the file ends in the middle of this row", rest)
             raise
     if rest:
-        yield number, 1, rest.removeprefix(BOM) if number == 1 else rest
+        yield number, 1, memoryview(rest)
 
 
 def lines(path: Path, tally: Tally) -> Iterator[tuple[int, bytes]]:
@@ -299,9 +296,9 @@ def lines(path: Path, tally: Tally) -> Iterator[tuple[int, bytes]]:
         yield from numbered_lines(first, block)
 
 
-def numbered_lines(first: int, block: bytes) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(first: int, block: memoryview) -> Iterator[tuple[int, bytes]]:
     """The lines of one block."""
-    for number, line in enumerate(block.split(b"\n"), first):
+    for number, line in enumerate(bytes(block).split(b"\n"), first):
         if line and not line.isspace():
             yield number, line
 
@@ -331,12 +328,12 @@ class Way:
     strict: bool = True
 
 
-def _line_of(block: bytes) -> Any:
+def _line_of(block: memoryview) -> Any:
     """Gives the line at an index; most blocks are never asked."""
-    return lambda index: block.split(b"\n", index + 1)[index]
+    return lambda index: bytes(block).split(b"\n", index + 1)[index]
 
 
-def _decode_block(block: bytes, count: int, way: Way, tally: Tally) -> dict[str, Any] | None:
+def _decode_block(block: memoryview, count: int, way: Way, tally: Tally) -> dict[str, Any] | None:
     """All lines of a block at once, by column; None when they have to be looked at one by one.
 
     The properties of a file are all strings or all objects, and its fields all known, until a block shows otherwise.
@@ -514,7 +511,8 @@ def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, t
         )
 
     live = pc.is_valid(arrays["event_type"])
-    for column in ("processed_time", "device_id", "event_properties", "source_type", "source_properties"):
+    _mark(pc.is_null(arrays["processed_time"]), "processed_time is missing", faults)
+    for column in ("device_id", "event_properties", "source_type", "source_properties"):
         _mark(pc.and_(live, pc.is_null(arrays[column])), f"{column} is missing", faults)
     _mark(pc.equal(arrays["event_type"], ""), "event_type is empty", faults)
     no_id = pc.fill_null(pc.equal(arrays["event_id"], ""), True)
@@ -586,6 +584,8 @@ def _all_are_objects(texts: pa.StringArray) -> bool:
 def _converted(values: Any, wanted: pa.DataType) -> pa.Array:
     """All at once, integers as epoch milliseconds where a time is wanted; raises when one value does not fit."""
     array = values if isinstance(values, pa.Array) else pa.array(values)
+    if pa.types.is_decimal(array.type):  # as Snowflake writes its NUMBER
+        array = array.cast(pa.int64())
     if wanted == pa.int64() and not (pa.types.is_integer(array.type) or pa.types.is_null(array.type)):
         raise ValueError("an id must be an integer")
     if wanted != TIME:

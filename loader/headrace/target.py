@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,9 @@ from .errors import UsageError
 PROFILE = "headrace"
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHIPPED = Path(__file__).resolve().parent / "project"
+
+UNQUOTABLE = re.compile(r"['*?\[\]]")
+"""dlt hands paths to DuckDB's read_parquet unquoted, where these have a meaning."""
 
 DUCKDB_SETTINGS = {"memory_limit": "128MB", "preserve_insertion_order": False, "force_compression": "zstd"}
 """For the loader's own connection. Staging is written once, read once and deleted: zstd is the quickest for JSON."""
@@ -47,7 +53,11 @@ class Target:
     @property
     def work_dir(self) -> Path:
         """A folder for this target's files under way. Losing it loses nothing."""
-        return self.project_dir / ".headrace" / self.name
+        folder = self.project_dir / ".headrace"
+        if UNQUOTABLE.search(str(folder)):
+            digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+            folder = Path(tempfile.gettempdir()) / f"headrace-{digest}"
+        return folder / self.name
 
     def destination(self) -> AnyDestination:
         """The dlt destination with this target's credentials."""
@@ -93,7 +103,9 @@ def read_target(target: str | None, project_dir: Path | None = None, profiles_di
         raise UsageError(f"no profile {PROFILE!r} in {told / 'profiles.yml'}; profiles.example.yml shows one")
     folder = project / ".headrace"
     folder.mkdir(exist_ok=True)
-    shutil.copyfile(project / "profiles.example.yml", folder / "profiles.yml")
+    half = folder / f"profiles.{os.getpid()}.half"
+    shutil.copyfile(project / "profiles.example.yml", half)
+    half.replace(folder / "profiles.yml")  # at once: another process may be reading it
     return _target(_profiles(folder), target, project, folder)
 
 

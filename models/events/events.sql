@@ -97,9 +97,9 @@ decided as (
             when processed_version <> existing_processed_version
                 then processed_version > existing_processed_version
             -- At the same version null wins, and stays, but for a row that is null only because its file dropped it
-            -- while another file delivers it: whether that file comes before or after must not matter.
+            -- when a file delivers it: whether it comes before or after must not matter.
             when event_type is null then true
-            when existing_event_type is null then existing_is_withdrawn and has_other_files
+            when existing_event_type is null then existing_is_withdrawn and not _is_withdrawn
             else _load_id >= existing_load_id
         end as is_newer
     from compared

@@ -19,7 +19,7 @@ select
     max(case when files.is_recreated then files._dlt_load_id end) as last_load_id
 from {{ loaded_files }} as files
 inner join {{ batch_loads }} as loads on files._dlt_load_id = loads.load_id
-where files.kind <> 'definitions'
+where files.kind = 'events'
 group by files.path
 having max(case when files.is_recreated then 1 else 0 end) = 1
 {%- endset -%}

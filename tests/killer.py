@@ -1,0 +1,170 @@
+"""Runs headrace in this process and kills it (SIGKILL) at a named point: `python killer.py POINT sync FEED …`.
+
+The product has no hooks for this: the function or statement that a point names is wrapped from outside.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow.parquet as pq
+from dlt.common.storages.load_storage import LoadStorage
+
+COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Call:
+    """Before or after a function is called with the arguments that `only` wants."""
+
+    when: Literal["before", "after"]
+    function: str
+    only: Callable[..., bool] = lambda *_: True
+    events: Callable[[str], bool] | None = None
+    """Orders the jobs, which dlt takes in the order of random names."""
+
+    def plant(self) -> None:
+        if self.events:
+            list_jobs, by = LoadStorage.list_new_jobs, self.events
+            LoadStorage.list_new_jobs = lambda *arguments: sorted(list_jobs(*arguments), key=by)
+        module, _, path = self.function.partition(":")
+        owner: Any = import_module(module)
+        *parents, name = path.split(".")
+        for parent in parents:
+            owner = getattr(owner, parent)
+        original = getattr(owner, name)
+
+        def deadly(*arguments: Any, **named: Any) -> Any:
+            hit = self.only(*arguments)
+            if hit and self.when == "before":
+                die()
+            result = original(*arguments, **named)
+            if hit:
+                die()
+            return result
+
+        setattr(owner, name, deadly)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """Before dbt runs the statement that a pattern finds, after it within its transaction, or once it is committed."""
+
+    when: Literal["before", "after", "committed"]
+    pattern: str
+
+    def plant(self) -> None:
+        from dbt.adapters.duckdb.environments.local import DuckDBCursorWrapper
+
+        original = DuckDBCursorWrapper.execute
+        open_transactions: set[int] = set()
+        doomed: set[int] = set()
+
+        def deadly(cursor: Any, sql: str, bindings: Any = None) -> Any:
+            statement = " ".join(COMMENT.sub("", sql).split()).rstrip(";").lower()
+            hit = re.search(self.pattern, statement)
+            if hit and self.when == "before":
+                die()
+            result = original(cursor, sql, bindings)
+            if statement == "begin":
+                open_transactions.add(id(cursor))
+            if statement in ("commit", "rollback"):
+                open_transactions.discard(id(cursor))
+            if hit:
+                doomed.add(id(cursor))
+            if id(cursor) in doomed and (self.when == "after" or id(cursor) not in open_transactions):
+                cursor.fetchall()  # what is not fetched may not have run to its end
+                die()
+            return result
+
+        DuckDBCursorWrapper.execute = deadly
+
+
+def has_events(job: Any) -> bool:
+    """Whether it loads rows of raw_events; another job has none, and creates the table."""
+    return job.load_table_name == "raw_events" and pq.read_metadata(job._file_path).num_rows > 0
+
+
+def first(file: str) -> bool:
+    return "raw_events" not in file
+
+
+def last(file: str) -> bool:
+    return "raw_events" in file
+
+
+COPY = "dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run"
+MARKER = "dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"
+RENAME = "dlt.common.storages.load_storage:LoadStorage.complete_load_package"
+
+LOAD_POINTS: dict[str, Call] = {
+    "before the ledger is read": Call("before", "headrace.load:ledger"),
+    "the first Parquet file is written": Call("after", "pyarrow.parquet:ParquetWriter.close"),
+    "the package is extracted": Call("after", "dlt.pipeline.pipeline:Pipeline.extract"),
+    "the package is normalized": Call("after", "dlt.pipeline.pipeline:Pipeline.normalize"),
+    "only the events are loaded": Call("after", COPY, has_events, events=first),
+    "all but the events are loaded": Call("before", COPY, has_events, events=last),
+    "all data is loaded, without the marker": Call("before", MARKER),
+    "the marker is set": Call("after", MARKER),
+    "the package is put away": Call("after", RENAME),
+}
+"""Points of `sync --no-build`."""
+
+BUILD_POINTS: dict[str, Call | Statement] = {
+    "batch_loads is built": Statement("committed", r'^create \S* ?table \S*"batch_loads__dbt_tmp"'),
+    "event_batch is built": Statement("committed", r'^create \S* ?table \S*"event_batch__dbt_tmp"'),
+    "merged into events, uncommitted": Statement("after", r'^merge into \S*"events"'),
+    "merged into events": Statement("committed", r'^merge into \S*"events"'),
+    "merged into int_sessions, uncommitted": Statement("after", r'^merge into \S*"int_sessions"'),
+    "the stale sessions are deleted": Statement("committed", r'^delete from \S*"int_sessions"'),
+    "before the purge's mark": Statement("before", r'^update \S*"loaded_files"'),
+    "between the purge's mark and its delete": Statement("committed", r'^update \S*"loaded_files"'),
+    "the events are purged": Statement("committed", r'^delete from \S*"raw_events"'),
+    "after the purge": Call("after", "headrace.build:build"),
+}
+"""Points of `sync` after its load."""
+
+POINTS: dict[str, Call | Statement] = {**LOAD_POINTS, **BUILD_POINTS}
+POINTS["cleaning up after a kill"] = Call("after", "headrace.load:query", lambda _, sql: sql.startswith("delete from"))
+
+
+def run(point: str | None, arguments: list[str], project: Path, said: Path) -> None:
+    """Run headrace in a project folder, its output in a file, to the point where it is to die, or to its end."""
+    os.chdir(project)
+    with said.open("wb") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    # A relative path is the same text in every project, so that dbt takes over what it parsed in another.
+    os.environ.update(
+        HEADRACE_DUCKDB="warehouse.duckdb",
+        COLUMNS="200",
+        DBT_WRITE_JSON="false",
+        DBT_LOG_LEVEL_FILE="none",
+        # The tables are compared whole instead.
+        DBT_EXCLUDE_RESOURCE_TYPES="test unit_test",
+    )
+    main(point, arguments)
+
+
+def main(point: str | None, arguments: list[str]) -> None:
+    from headrace.cli import main as headrace
+
+    if point:
+        POINTS[point].plant()
+    headrace(arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
