@@ -4,7 +4,7 @@ For each format, over the same files of 100,000 events (about 1 KB of properties
   floor     DuckDB alone: insert … select from read_json or read_parquet
   headrace  headrace sync --no-build
   plain     dlt as its tutorial shows it: a generator of dicts, loaded as Parquet
-The floor and headrace take turns, and the median counts. Plain dlt is so slow that it gets one file, once.
+The floor and headrace take turns, and the median counts. Plain dlt is so slow that it gets the first size only, once.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class Bench:
         return measure([*command, "--project-dir", str(self.project)], HEADRACE_DUCKDB=self._empty())
 
     def plain(self, feed: Path) -> Run:
-        return measure([sys.executable, "-c", PLAIN, self._empty(), f"{feed}/*/part-0000*"])
+        return measure([sys.executable, "-c", PLAIN, self._empty(), f"{feed}/*/*"])
 
 
 def median(runs: list[Run]) -> Run:
@@ -150,8 +150,7 @@ def main() -> None:
     ):
         table.add_column(column, justify="right")
     for file_format in options.formats:
-        small = feed(options.folder, file_format, 100_000)
-        plain = 100_000 / bench.plain(small).seconds
+        plain = options.events[0] / bench.plain(feed(options.folder, file_format, options.events[0])).seconds
         for events in options.events:
             files = feed(options.folder, file_format, events)
             turns = [(bench.floor(files), bench.headrace(files)) for _ in range(options.runs)]

@@ -87,7 +87,7 @@ COMPLETE = "(select load_id from _dlt_loads where status = 0)"
 LOOK_BACK = timedelta(days=2)
 """How far back a load looks for new and re-created files before the newest hour that it knows."""
 
-PACKAGE_BYTES = 2 * 2**30
+PACKAGE_BYTES = 4 * 2**30
 """A package takes files up to this size in all, and at least one: what a kill can cost, and what the disk must hold."""
 
 PARQUET_BYTES = 64 * 2**20

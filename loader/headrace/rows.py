@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -328,6 +328,12 @@ class Way:
     strict: bool = True
 
 
+class Objects(NamedTuple):
+    """A property column that is known to hold JSON objects, as it was decoded as such."""
+
+    texts: pa.StringArray
+
+
 def _line_of(block: memoryview) -> Any:
     """Gives the line at an index; most blocks are never asked."""
     return lambda index: bytes(block).split(b"\n", index + 1)[index]
@@ -361,9 +367,14 @@ def _decode_block(block: memoryview, count: int, way: Way, tally: Tally) -> dict
         return None
     if way.as_objects:
         for name in PROPERTIES:
-            columns[name] = texts = [None if (raw := bytes(value)) == b"null" else raw for value in columns[name]]
-            if not all(text is None or text.startswith(b"{") for text in texts):
+            found = pa.array(list(map(bytes, columns[name])), pa.binary())
+            texts = pc.if_else(pc.equal(found, b"null"), None, found)
+            if not pc.all(pc.starts_with(texts, b"{")).as_py():
                 way.as_objects = False
+                return None
+            try:
+                columns[name] = Objects(texts.cast(pa.string()))
+            except pa.ArrowInvalid:  # no UTF-8
                 return None
     if not way.strict:
         try:
@@ -535,6 +546,8 @@ def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, t
 def _typed(column: str, values: Any, faults: dict[int, str]) -> pa.Array:
     """One column in its contract type; values that have none become null and a fault."""
     wanted = RAW_EVENTS.field(column).type
+    if isinstance(values, Objects):
+        return values.texts
     if column in PROPERTIES:
         return _objects_checked(column, values, faults)
     try:
@@ -544,12 +557,7 @@ def _typed(column: str, values: Any, faults: dict[int, str]) -> pa.Array:
 
 
 def _objects_checked(column: str, values: Any, faults: dict[int, str]) -> pa.Array:
-    """A property column as text; bytes have been checked as JSON objects when they were read, but not as UTF-8."""
-    if not isinstance(values, pa.Array) and isinstance(next((value for value in values if value), None), bytes):
-        try:
-            return pa.array(values, pa.binary()).cast(pa.string())
-        except pa.ArrowInvalid:
-            return _converted_one_by_one(column, values, pa.string(), faults)
+    """A property column as text; what is no JSON object is a fault."""
     try:
         array = _converted(values, pa.string())
     except pa.ArrowException:
