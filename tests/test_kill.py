@@ -31,7 +31,7 @@ HOURS = 24
 
 Rows = list[tuple[Any, ...]]
 
-BY_CLOCK = {"updated_time", "_load_id", "_dlt_load_id", "_invocation_id"}
+BY_CLOCK = {"updated_time", "last_updated_time", "_load_id", "_dlt_load_id", "_invocation_id"}
 OF_THE_RUN = {"batch_loads", "delivered_events", "event_batch", "touched_sessions", "touched_days", "syncs"}
 """What the last run worked on, and how many runs there were: another one after a kill."""
 
