@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,7 +218,7 @@ class Feed:
         if self.is_local:
             yield from ((file, Path(file.path)) for file in files)
             return
-        for group in _groups(files):
+        for group in groups(files, FETCH_BYTES, FETCH_FILES):
             copies = [folder / f"{n}{FORMATS.search(file.path)[0]}" for n, file in enumerate(group)]  # type: ignore[index]
             with _asking(self.address):
                 try:
@@ -231,11 +232,12 @@ class Feed:
                 copy.unlink()
 
 
-def _groups(files: Iterable[FeedFile]) -> Iterator[list[FeedFile]]:
+def groups(files: Iterable[FeedFile], most_bytes: int, most_files: float = inf) -> Iterator[list[FeedFile]]:
+    """Files in order, in groups of up to so many bytes and files, and of at least one."""
     group: list[FeedFile] = []
     size = 0
     for file in files:
-        if group and (size + file.size > FETCH_BYTES or len(group) == FETCH_FILES):
+        if group and (size + file.size > most_bytes or len(group) == most_files):
             yield group
             group, size = [], 0
         group.append(file)

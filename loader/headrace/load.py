@@ -32,7 +32,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from . import rows
 from .errors import HeadraceError, LoadError
-from .feed import Feed, FeedFile, in_order
+from .feed import Feed, FeedFile, groups, in_order
 from .target import Target
 
 LOADED_FILES = pa.schema(
@@ -388,17 +388,9 @@ def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
         return []
 
 
-def packages(files: list[FeedFile]) -> Iterator[list[FeedFile]]:
+def packages(files: list[FeedFile]) -> list[list[FeedFile]]:
     """Files in order, in groups of up to PACKAGE_BYTES; one empty group when there are none."""
-    package: list[FeedFile] = []
-    size = 0
-    for file in files:
-        if package and size + file.size > PACKAGE_BYTES:
-            yield package
-            package, size = [], 0
-        package.append(file)
-        size += file.size
-    yield package
+    return list(groups(files, PACKAGE_BYTES)) or [[]]
 
 
 def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> None:
