@@ -28,7 +28,7 @@ SHIPPED = Path(__file__).resolve().parent / "project"
 UNQUOTABLE = re.compile(r"['*?\[\]]")
 """dlt hands paths to DuckDB's read_parquet unquoted, where these have a meaning."""
 
-DUCKDB_SETTINGS = {"memory_limit": "128MB", "preserve_insertion_order": False, "force_compression": "zstd"}
+DUCKDB_SETTINGS = {"memory_limit": "192MB", "preserve_insertion_order": False, "force_compression": "zstd"}
 """For the loader's own connection. Staging is written once, read once and deleted: zstd is the quickest for JSON."""
 
 
