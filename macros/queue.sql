@@ -99,7 +99,9 @@ inner join {{ model }} as loads on rejected._dlt_load_id = loads.load_id
             {%- endif -%}
         {%- endfor -%}
         {%- set missing = [] -%}
-        {%- for id in downstream if id not in done and graph.nodes[id].config.materialized != 'ephemeral' -%}
+        {#- A view holds no rows of the batch. -#}
+        {%- for id in downstream
+            if id not in done and graph.nodes[id].config.materialized not in ('ephemeral', 'view') -%}
             {%- do missing.append(id) -%}
         {%- endfor -%}
         {%- if failed or missing -%}

@@ -1,22 +1,29 @@
-"""What a load costs, measured as whole processes on one core: `make bench`.
+"""What a load and an hour cost: `make bench`.
 
-For each format, over the same files of 100,000 events (about 1 KB of properties each):
+load: whole processes on one core; for each format, over the same files of 100,000 events (1 KB of properties each):
   floor     DuckDB alone: insert … select from read_json or read_parquet
   headrace  headrace sync --no-build
   plain     dlt as its tutorial shows it: a generator of dicts, loaded as Parquet
 The floor and headrace take turns, and the median counts. Plain dlt is so slow that it gets the first size only, once.
+
+hour: `headrace sync` of an hour of 50,000 events, some late, repeated or superseded, into a history of 1 million events
+and of 8 million, at the same hours of a day; the median of five hours. `models` is from the start of dbt's first model
+to the end of its last, `build` the same with dbt's tests, `sync` the whole process.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -125,17 +132,67 @@ class Bench:
         return measure([sys.executable, "-c", PLAIN, self._empty(), f"{feed}/*/*"])
 
 
+EVENTS_PER_HOUR = 50_000
+HISTORIES = (20, 164)
+"""Hours: a million events and eight, so that the measured hours are the same ones of a day."""
+
+
+class HourBench:
+    """A warehouse with a history, and the hours that come."""
+
+    def __init__(self, folder: Path, history: int) -> None:
+        """Load and build the history, in hours, unless the folder has it."""
+        self.feed = folder / f"hours-{history}"
+        self.database = folder / f"hours-{history}.duckdb"
+        if not self.database.exists():
+            shutil.rmtree(self.feed, ignore_errors=True)
+            half = folder / "half.duckdb"
+            half.unlink(missing_ok=True)
+            self._sample(history)
+            self._headrace("sync", str(self.feed), "--no-build", database=half)
+            self._headrace("sync", str(self.feed), database=half)
+            half.rename(self.database)
+        self.hours = len(list((self.feed / "events").iterdir()))
+
+    def _sample(self, hours: int) -> None:
+        size = ["--hours", str(hours), "--events-per-hour", str(EVENTS_PER_HOUR)]
+        self._headrace("sample", str(self.feed), "--format", "parquet", *size, database=self.database)
+
+    def _headrace(self, *arguments: str, database: Path) -> float:
+        """Run a command; the seconds of the whole process."""
+        began = os.times().elapsed
+        command = [sys.executable, "-m", "headrace.cli", *arguments]
+        command += ["--project-dir", str(PROJECT)] if arguments[0] == "sync" else []
+        subprocess.run(command, env={**os.environ, "HEADRACE_DUCKDB": str(database)}, check=True)
+        return os.times().elapsed - began
+
+    def hour(self) -> dict[str, float]:
+        """Load and build the next hour; seconds of the models, of dbt's build and of the whole process."""
+        self.hours += 1
+        self._sample(self.hours)
+        sync = self._headrace("sync", str(self.feed), database=self.database)
+        results = json.loads((PROJECT / "target" / "run_results.json").read_text())["results"]
+        return {"models": spent(results, "model."), "build": spent(results, ""), "sync": sync}
+
+
+def spent(results: list[dict[str, Any]], prefix: str) -> float:
+    """Seconds from the start of the first node of a kind to the end of the last one."""
+    times = [
+        datetime.fromisoformat(timing[end].replace("Z", "+00:00"))
+        for result in results
+        if result["unique_id"].startswith(prefix)
+        for timing in result["timing"]
+        for end in ("started_at", "completed_at")
+    ]
+    return (max(times) - min(times)).total_seconds()
+
+
 def median(runs: list[Run]) -> Run:
     return Run(statistics.median(run.seconds for run in runs), max(run.megabytes for run in runs))
 
 
-def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--events", type=int, nargs="+", default=[300_000, 3_000_000])
-    arguments.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
-    arguments.add_argument("--runs", type=int, default=3)
-    arguments.add_argument("--folder", type=Path, default=PROJECT / ".headrace" / "bench")
-    options = arguments.parse_args()
+def bench_loads(options: argparse.Namespace) -> None:
+    """Print what loads cost."""
     bench = Bench(options.folder)
     table = Table("format", show_edge=False)
     for column in (
@@ -165,6 +222,34 @@ def main() -> None:
                 *(f"{run.megabytes:,.0f}" for run in (floor, ours)),
             )
     Console(width=140).print(table)
+
+
+def bench_hours(options: argparse.Namespace) -> None:
+    """Print what an hour costs, by the size of the history."""
+    table = Table("history", "models", "build", "sync", show_edge=False)
+    medians = []
+    for history in HISTORIES:
+        bench = HourBench(options.folder, history)
+        hours = [bench.hour() for _ in range(5)]
+        medians.append({name: statistics.median(hour[name] for hour in hours) for name in hours[0]})
+        table.add_row(f"{history * EVENTS_PER_HOUR:,}", *(f"{seconds:.1f} s" for seconds in medians[-1].values()))
+    table.add_row("ratio", *(f"{medians[1][name] / medians[0][name]:.2f}" for name in medians[0]))
+    Console(width=140).print(table)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("what", nargs="*", default=["load", "hour"], help="load, hour, or both")
+    arguments.add_argument("--events", type=int, nargs="+", default=[300_000, 3_000_000])
+    arguments.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
+    arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--folder", type=Path, default=PROJECT / ".headrace" / "bench")
+    options = arguments.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    if "load" in options.what:
+        bench_loads(options)
+    if "hour" in options.what:
+        bench_hours(options)
 
 
 if __name__ == "__main__":

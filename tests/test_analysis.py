@@ -1,6 +1,5 @@
 """The analysis schema on real DuckDB files: what each relation holds, after whatever came in whatever order."""
 
-# ruff: noqa: F811 (a test names the fixtures that it imports)
 from __future__ import annotations
 
 import json
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from test_models import NEWER, PROJECT, Row, event, nulled, target_path, warehouse  # noqa: F401
+from test_models import NEWER, PROJECT, Row, Warehouse, event, nulled
 
 SCHEMA = "product_analysis"
 AT = datetime(2026, 3, 2, 10, tzinfo=timezone.utc)
@@ -264,6 +263,11 @@ OTHERS = {
 JSON_COLUMNS = ("event_properties", "element_properties", "page_properties", "user_properties")
 
 
+@pytest.fixture
+def warehouse(tmp_path, target_path):
+    return Warehouse(tmp_path, target_path, with_analysis=True)
+
+
 def rows_of(warehouse, relation: str, order: str = "event_id") -> list[Row]:
     rows = warehouse.query(f"select * from {SCHEMA}.{relation} order by {order}")
     return [{k: json.loads(v) if k in JSON_COLUMNS and v else v for k, v in row.items()} for row in rows]
@@ -478,7 +482,7 @@ def test_a_name_stands_for_one_thing(warehouse, column):
 
 def test_the_catalogue_is_the_contract(warehouse):
     """Columns are an expression in the YAML: that dbt still renders it to the list, in order, is tested here."""
-    assert warehouse.dbt("parse").success
+    assert warehouse.dbt("parse", "--write-json").success
     manifest = json.loads((warehouse.target_path / "manifest.json").read_text())
     catalogue = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]["event_catalogue"]
     models = {node["alias"]: node for node in manifest["nodes"].values() if node["schema"] == SCHEMA}

@@ -6,10 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from dbt.cli.main import dbtRunner
-from test_models import PROJECT, Row, Warehouse, event, target_path, warehouse
+from test_models import Row, Warehouse, event, warehouse
 
-__all__ = ["target_path", "warehouse"]
+__all__ = ["warehouse"]
 
 VARS = ["--vars", "{managed_events: {schema: vendor, table: fullstory_events_o_1}}"]
 PUBLISHED = {
@@ -105,17 +104,14 @@ def test_only_a_whole_green_build_moves_the_cursor(warehouse):
     assert cursor == [{"is_read": True}]
 
 
-def test_what_was_rejected_or_waits_is_warned_of_and_merged_all_the_same(warehouse, monkeypatch):
-    monkeypatch.setenv("HEADRACE_DUCKDB", str(warehouse.path))
+def test_what_was_rejected_or_waits_is_warned_of_and_merged_all_the_same(warehouse):
     load_id = warehouse.load([event("a", source_type="tv")], "f1")
     warehouse.execute("update product._dlt_loads set inserted_at = now() - interval 7 hour")
     warehouse.execute(
         "create table product.rejected_events as select 'f1' as file, cast(2 as bigint) as position,"
         f" 'no JSON' as reason, 'x' as content, '{load_id}' as _dlt_load_id"
     )
-    options = ["--project-dir", PROJECT, "--profiles-dir", warehouse.path.parent, "--target-path"]
-    options += [warehouse.target_path, "--log-path", warehouse.target_path]
-    result = dbtRunner().invoke(["--quiet", "build", *map(str, options)])
+    result = warehouse.dbt("build", warn_error=False)
     assert result.success
     warned = {r.node.name for r in result.result if r.status == "warn"}
     assert len(warned) == 3, warned

@@ -11,7 +11,9 @@ from itertools import combinations, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
-from test_models import PROJECT, Row, Warehouse, event, nulled
+from test_models import Row, Warehouse, event, nulled, warehouse
+
+__all__ = ["warehouse"]
 
 ZONE = "America/New_York"
 # dbt_fullstory 0.9, whose users switch.
@@ -73,23 +75,6 @@ RENEWED = {
     "product.int_device_days": "day, device_id",
     "product.int_daily_vitals": "day, vital",
 }
-
-
-@pytest.fixture(scope="module")
-def target_path(tmp_path_factory):
-    """Shared, so that the project is parsed once."""
-    return tmp_path_factory.mktemp("target")
-
-
-def a_warehouse(folder, target_path) -> Warehouse:
-    (folder / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
-    return Warehouse(folder / "warehouse.duckdb", target_path)
-
-
-@pytest.fixture
-def warehouse(tmp_path, target_path, monkeypatch):
-    monkeypatch.setenv("HEADRACE_DUCKDB", "")
-    return a_warehouse(tmp_path, target_path)
 
 
 def tables(warehouse: Warehouse) -> dict[str, list[Row]]:
@@ -323,7 +308,7 @@ STEPS = {"view": "navigate", "click": "click", "pay": "custom"}
 def shop(tmp_path_factory, target_path):
     """People who look, click and pay in any order; for funnels and retention, which only read."""
     rng = random.Random(7)
-    warehouse = a_warehouse(tmp_path_factory.mktemp("shop"), target_path)
+    warehouse = Warehouse(tmp_path_factory.mktemp("shop"), target_path)
     rows = []
     first = datetime(2026, 1, 30, tzinfo=timezone.utc)
     for device in range(1, 25):
@@ -369,8 +354,7 @@ def reached(events_of_subjects: list[list[tuple[datetime, str, str]]], wanted: l
     )
 
 
-def test_a_funnel_is_what_brute_force_finds(shop, monkeypatch):
-    monkeypatch.setenv("HEADRACE_DUCKDB", "")
+def test_a_funnel_is_what_brute_force_finds(shop):
     funnels = [
         (per, within, longest, names)
         for per in ("session", "user")
@@ -431,8 +415,7 @@ def cohorts_of(warehouse: Warehouse, period: str, start: str | None, back: str |
     return found
 
 
-def test_retention_is_what_brute_force_finds(shop, monkeypatch):
-    monkeypatch.setenv("HEADRACE_DUCKDB", "")
+def test_retention_is_what_brute_force_finds(shop):
     conditions = ", start=\"event_type = 'navigate'\", back=\"event_type = 'custom'\""
     periods = ["day", "week", "month"]
     found = ask(shop, [f"retention('{period}'{more})" for period in periods for more in ("", conditions)])

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from headrace import rows
-from test_models import PROJECT, Row, Warehouse, event, nulled, target_path, warehouse
+from test_models import Row, Warehouse, event, nulled, warehouse
 
-__all__ = ["target_path", "warehouse"]
+__all__ = ["warehouse"]
 
 MERGED = ["batch_loads", "delivered_events", "event_batch", "events"]
 PLACES = (
@@ -183,13 +183,11 @@ def expected(files: list[tuple[str, list[Row], bool]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("seed", [int(s) for s in os.environ.get("HEADRACE_TEST_SEEDS", "1 2").split()])
-def test_the_order_of_arrival_does_not_matter(tmp_path, target_path, monkeypatch, seed):
-    monkeypatch.setenv("HEADRACE_DUCKDB", "")
-    (tmp_path / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
+def test_the_order_of_arrival_does_not_matter(tmp_path, target_path, seed):
     rng = random.Random(seed)
     files = some_captured_files(rng)
     for attempt in range(3):
-        warehouse = Warehouse(tmp_path / f"{attempt}.duckdb", target_path)
+        warehouse = Warehouse(tmp_path / str(attempt), target_path)
         prepared(warehouse)
         order = list(range(len(files)))
         while attempt:
