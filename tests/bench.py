@@ -20,11 +20,13 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from rich.console import Console
 from rich.table import Table
 
@@ -132,47 +134,70 @@ class Bench:
         return measure([sys.executable, "-c", PLAIN, self._empty(), f"{feed}/*/*"])
 
 
+HISTORY_HOURS = 20
 EVENTS_PER_HOUR = 50_000
-HISTORIES = (20, 164)
-"""Hours: a million events and eight, so that the measured hours are the same ones of a day."""
+COPY = """
+insert into product.events by name
+select
+    event_id || '-' || $days as event_id,
+    event_time - to_days($days) as event_time,
+    device_id + $days as device_id,
+    * exclude (event_id, event_time, device_id)
+from product.events
+where strpos(event_id, '-') = 0
+"""
+"""The events of the first day once more, on an earlier one."""
 
 
 class HourBench:
-    """A warehouse with a history, and the hours that come."""
+    """A feed with a million events behind it, warehouses that hold them once and eight times, and the next hours."""
 
-    def __init__(self, folder: Path, history: int) -> None:
-        """Load and build the history, in hours, unless the folder has it."""
-        self.feed = folder / f"hours-{history}"
-        self.database = folder / f"hours-{history}.duckdb"
-        if not self.database.exists():
-            shutil.rmtree(self.feed, ignore_errors=True)
-            half = folder / "half.duckdb"
-            half.unlink(missing_ok=True)
-            self._sample(history)
-            self._headrace("sync", str(self.feed), "--no-build", database=half)
-            self._headrace("sync", str(self.feed), database=half)
-            half.rename(self.database)
-        self.hours = len(list((self.feed / "events").iterdir()))
+    def __init__(self, folder: Path) -> None:
+        """Make, load and build the history, unless the folder has it."""
+        self.feed, self.feed_before = folder / "feed", folder / "feed-before"
+        self.database = folder / "hours.duckdb"
+        self.histories = {1: folder / "history-1.duckdb", 8: folder / "history-8.duckdb"}
+        if not self.histories[8].exists():
+            self._make_histories()
+
+    def _make_histories(self) -> None:
+        for path in (self.feed, self.feed_before):
+            shutil.rmtree(path, ignore_errors=True)
+        self.database.unlink(missing_ok=True)
+        self._sample(HISTORY_HOURS)
+        self._sync()
+        shutil.copytree(self.feed, self.feed_before)
+        shutil.copy(self.database, self.histories[1])
+        with duckdb.connect(str(self.database)) as connection:
+            for days in range(7, 0, -1):
+                connection.execute(COPY, {"days": days}).fetchall()
+        profile = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT / ".headrace")]
+        self._run("from dbt.cli.main import cli; cli()", "run", "--quiet", "--full-refresh", *profile)
+        self.database.rename(self.histories[8])
 
     def _sample(self, hours: int) -> None:
         size = ["--hours", str(hours), "--events-per-hour", str(EVENTS_PER_HOUR)]
-        self._headrace("sample", str(self.feed), "--format", "parquet", *size, database=self.database)
+        self._run("from headrace.cli import main; main()", "sample", str(self.feed), "--format", "parquet", *size)
 
-    def _headrace(self, *arguments: str, database: Path) -> float:
-        """Run a command; the seconds of the whole process."""
-        began = os.times().elapsed
-        command = [sys.executable, "-m", "headrace.cli", *arguments]
-        command += ["--project-dir", str(PROJECT)] if arguments[0] == "sync" else []
-        subprocess.run(command, env={**os.environ, "HEADRACE_DUCKDB": str(database)}, check=True)
-        return os.times().elapsed - began
+    def _sync(self) -> None:
+        self._run("from headrace.cli import main; main()", "sync", str(self.feed), "--project-dir", str(PROJECT))
 
-    def hour(self) -> dict[str, float]:
-        """Load and build the next hour; seconds of the models, of dbt's build and of the whole process."""
-        self.hours += 1
-        self._sample(self.hours)
-        sync = self._headrace("sync", str(self.feed), database=self.database)
-        results = json.loads((PROJECT / "target" / "run_results.json").read_text())["results"]
-        return {"models": spent(results, "model."), "build": spent(results, ""), "sync": sync}
+    def _run(self, program: str, *arguments: str) -> None:
+        env = {**os.environ, "HEADRACE_DUCKDB": str(self.database)}
+        subprocess.run([sys.executable, "-c", program, *arguments], env=env, check=True)
+
+    def hours(self, size: int) -> Iterator[dict[str, float]]:
+        """Sync five hours, one after the other; seconds of the models, of dbt's build and of the whole process."""
+        shutil.rmtree(self.feed)
+        shutil.copytree(self.feed_before, self.feed)
+        shutil.copy(self.histories[size], self.database)
+        for hour in range(1, 6):
+            self._sample(HISTORY_HOURS + hour)
+            began = os.times().elapsed
+            self._sync()
+            sync = os.times().elapsed - began
+            results = json.loads((PROJECT / "target" / "run_results.json").read_text())["results"]
+            yield {"models": spent(results, "model."), "build": spent(results, ""), "sync": sync}
 
 
 def spent(results: list[dict[str, Any]], prefix: str) -> float:
@@ -226,14 +251,14 @@ def bench_loads(options: argparse.Namespace) -> None:
 
 def bench_hours(options: argparse.Namespace) -> None:
     """Print what an hour costs, by the size of the history."""
+    bench = HourBench(options.folder)
     table = Table("history", "models", "build", "sync", show_edge=False)
-    medians = []
-    for history in HISTORIES:
-        bench = HourBench(options.folder, history)
-        hours = [bench.hour() for _ in range(5)]
-        medians.append({name: statistics.median(hour[name] for hour in hours) for name in hours[0]})
-        table.add_row(f"{history * EVENTS_PER_HOUR:,}", *(f"{seconds:.1f} s" for seconds in medians[-1].values()))
-    table.add_row("ratio", *(f"{medians[1][name] / medians[0][name]:.2f}" for name in medians[0]))
+    medians = {}
+    for size in bench.histories:
+        hours = list(bench.hours(size))
+        medians[size] = {name: statistics.median(hour[name] for hour in hours) for name in hours[0]}
+        table.add_row(f"{size} million", *(f"{seconds:.1f} s" for seconds in medians[size].values()))
+    table.add_row("ratio", *(f"{medians[8][name] / medians[1][name]:.2f}" for name in medians[1]))
     Console(width=140).print(table)
 
 
