@@ -117,7 +117,7 @@ def _build(target: Target, tell: Tell) -> Merged:
         (after,) = query(pipeline, "select count(*) from events")[0]
         (delivered,) = query(
             pipeline,
-            "select coalesce(sum(rows), 0) from loaded_files "
+            "select coalesce(sum(row_count), 0) from loaded_files "
             "where kind = 'events' and _dlt_load_id in (select load_id from batch_loads)",
         )[0]
         moved, superseded, withdrawn = query(
