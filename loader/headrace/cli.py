@@ -6,6 +6,7 @@ import json
 import re
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -35,6 +36,8 @@ class Headrace(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # they are for who writes Python
         try:
             return super().invoke(context)
         except HeadraceError as error:

@@ -69,18 +69,28 @@ def copy(self: Any, table: str, source: str, file_format: str) -> Any:
     )
     name, file = parsed.sql(dialect="duckdb"), exp.Literal.string(path).sql()
     columns = [(row[0], row[1]) for row in duck.execute(f"DESCRIBE {name}").fetchall()]
-    if "PARQUET" not in file_format.upper():
-        raise ValueError(f"the stand-in copies Parquet, not {file_format}")
-    relation = f"read_parquet({file})"
-    there = {row[0].upper(): row[0] for row in duck.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
-    # Snowflake loads a string of Parquet into VARIANT as a string, it does not parse it.
-    chosen = [
-        (column, f'to_json("{there[column.upper()]}")' if kind == "JSON" else f'"{there[column.upper()]}"::{kind}')
-        for column, kind in columns
-        if column.upper() in there
-    ]
-    quoted = ", ".join(f'"{column}"' for column, _ in chosen)
-    insert = f"INSERT INTO {name} ({quoted}) SELECT {', '.join(value for _, value in chosen)} FROM {relation}"
+    if "PARQUET" in file_format.upper():
+        relation = f"read_parquet({file})"
+        there = {row[0].upper(): row[0] for row in duck.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+        # Snowflake loads a string of Parquet into VARIANT as a string, it does not parse it.
+        values = {
+            column: f'to_json("{there[column.upper()]}")' if kind == "JSON" else f'"{there[column.upper()]}"::{kind}'
+            for column, kind in columns
+            if column.upper() in there
+        }
+    else:
+        relation = f"read_json_objects({file}, format = 'newline_delimited')"
+        keys = duck.execute(f"SELECT DISTINCT unnest(json_keys(json)) FROM {relation}").fetchall()
+        there = {key.upper(): f'$."{key}"' for (key,) in keys}
+        values = {
+            column: f"NULLIF(json_extract(json, '{there[column.upper()]}')::VARCHAR, 'null')::JSON"
+            if kind == "JSON"
+            else f"json_extract_string(json, '{there[column.upper()]}')::{kind}"
+            for column, kind in columns
+            if column.upper() in there
+        }
+    quoted = ", ".join(f'"{column}"' for column in values)
+    insert = f"INSERT INTO {name} ({quoted}) SELECT {', '.join(values.values())} FROM {relation}"
     self._execute(sqlglot.parse_one(insert, read="duckdb"))
     loaded = (
         f"SELECT {file} AS file, 'LOADED' AS status, {self._rowcount} AS rows_parsed, {self._rowcount} AS rows_loaded"
@@ -99,6 +109,8 @@ def execute(self: Any, command: str, params: Any = None, *rest: Any, **named: An
             execute(self, one, params, *rest, **named)
         if found := COPY.match(parts[-1]):
             return copy(self, found[1], found[2], found[3])
+        if re.match(r"\s*REMOVE\b", parts[-1], re.IGNORECASE):
+            return original_execute(self, "select 'removed' as result", None, *rest, **named)
         return original_execute(self, unquoted_stage(parts[-1]), params, *rest, **named)
     except errors.ProgrammingError as error:
         if error.errno == 2003 and "not authorized" not in error.msg:  # the words that dbt and dlt look for

@@ -1,0 +1,244 @@
+"""The loader on every warehouse that it writes to: DuckDB, and the stand-ins for BigQuery, Snowflake and Redshift."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import datetime, timezone
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import standins
+import yaml
+from conftest import HOUR, Warehouse, event, ndjson
+from standins import StandIn
+
+pytestmark = pytest.mark.warehouses
+
+Rows = list[tuple[Any, ...]]
+numbers = count(1)
+
+
+class Remote(Warehouse):
+    """A warehouse with a profile of its own, in a schema that no other test has."""
+
+    def __init__(self, folder: Path, standin: StandIn | None) -> None:
+        super().__init__(folder)
+        self.type = standin.output["type"] if standin else "duckdb"
+        self.schema = f"product_{next(numbers)}"
+        self.output: dict[str, Any] = (
+            dict(standin.output) if standin else {"type": "duckdb", "path": str(self.database)}
+        )
+        self.output |= {"dataset" if self.type == "bigquery" else "schema": self.schema, "threads": 2}
+        self.profiles = folder / "profiles"
+        self.profiles.mkdir()
+        self.env |= {**(standin.env if standin else {}), "DBT_PROFILES_DIR": str(self.profiles)}
+        self.write_profile()
+
+    def write_profile(self, **changes: Any) -> None:
+        """Write the profile anew; None leaves a setting out."""
+        output = {name: value for name, value in {**self.output, **changes}.items() if value is not None}
+        profile = {"headrace": {"target": "warehouse", "outputs": {"warehouse": output}}}
+        (self.profiles / "profiles.yml").write_text(yaml.safe_dump(profile))
+
+    def rows(self, sql: str) -> Rows:
+        """Rows of a query; `{p}` stands for the schema. Numbers are int, times in UTC, whatever the client gives."""
+        found = QUERY[self.type](self, sql.format(p=self.schema))
+        return [tuple(map(plain, row)) for row in found]
+
+    def execute(self, sql: str) -> None:
+        QUERY[self.type](self, sql.format(p=self.schema))
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    return value
+
+
+def query_duckdb(warehouse: Remote, sql: str) -> Rows:
+    import duckdb
+
+    with duckdb.connect(warehouse.output["path"]) as connection:
+        connection.execute("set TimeZone = 'UTC'").fetchall()
+        return connection.execute(sql).fetchall()
+
+
+def query_bigquery(warehouse: Remote, sql: str) -> Rows:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import bigquery
+
+    options = {"api_endpoint": warehouse.output["api_endpoint"]}
+    with closing(bigquery.Client("test-project", AnonymousCredentials(), client_options=options)) as client:  # type: ignore[no-untyped-call]
+        return [tuple(row) for row in client.query(sql).result()]
+
+
+def query_snowflake(warehouse: Remote, sql: str) -> Rows:
+    import snowflake.connector
+
+    names = ("account", "host", "port", "protocol", "user", "password", "database", "warehouse", "role")
+    with closing(snowflake.connector.connect(**{name: warehouse.output[name] for name in names})) as connection:
+        return list(connection.cursor().execute(sql))
+
+
+def query_redshift(warehouse: Remote, sql: str) -> Rows:
+    import psycopg2
+
+    names = ("host", "port", "user", "password", "dbname", "sslmode")
+    with closing(psycopg2.connect(**{name: warehouse.output[name] for name in names})) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+
+QUERY: dict[str, Callable[[Remote, str], Rows]] = {
+    "duckdb": query_duckdb,
+    "bigquery": query_bigquery,
+    "snowflake": query_snowflake,
+    "redshift": query_redshift,
+}
+SERVERS = {"bigquery": standins.bigquery, "snowflake": standins.snowflake, "redshift": standins.redshift}
+
+
+@pytest.fixture(scope="session")
+def start() -> Iterator[Callable[[str], StandIn | None]]:
+    """Starts a stand-in when it is first asked for; all end with the session."""
+    running: dict[str, StandIn] = {}
+    with ExitStack() as stack:
+
+        def start(name: str) -> StandIn | None:
+            if name == "duckdb":
+                return None
+            if name not in running:
+                running[name] = stack.enter_context(SERVERS[name]())
+            return running[name]
+
+        yield start
+
+
+@pytest.fixture(params=QUERY)
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path, start: Callable[[str], StandIn | None]) -> Remote:
+    """Each warehouse in turn; `@pytest.mark.parametrize("warehouse", ["redshift"], indirect=True)` chooses."""
+    return Remote(tmp_path, start(request.param))
+
+
+def on(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("warehouse", names, indirect=True)
+
+
+# --- what arrives --------------------------------------------------------------------------------------------------
+
+JSON_TEXTS = {
+    "numbers": '{"a": 1.10, "b":1e3,"c":4611686018427387905, "d":-0.0}',
+    "quotes": """{"a":"it's \\"so\\"", "b": "'', ''';--", "c":"%s %(a)s %d 100%", "$$": "{p} $1 ?"}""",
+    "backslashes": r'{"a":"\\", "b":"C:\\temp\\new", "c":"\n\t\u00e9\\u0041", "d":"\\\\\""}',
+    "unicode": '{"é":"ß\u2028🙂 \u200b", "クリック":"\U0001f469\u200d\U0001f680"}',
+    "escaped zero": '{"a":"before\\u0000after"}',
+    "spaces": '{ "b" : 1 ,\t"a" : [ ] , "a" : null }',
+    "empty": "{}",
+}
+
+
+def test_what_a_file_holds_arrives(warehouse: Remote, tmp_path: Path) -> None:
+    """The text of the JSON to the byte, ids of 64 bits, times to the microsecond, and a path that wants quoting."""
+    feed = tmp_path / "it's 100% \\ odd_" / "events" / HOUR
+    feed.mkdir(parents=True)
+    path = feed / "a.ndjson"
+    lines = [
+        ndjson(event(name, event_properties=text, device_id=2**62 + number, session_id=-(2**63), view_id=2**63 - 1))
+        for number, (name, text) in enumerate(JSON_TEXTS.items())
+    ]
+    lines.append(ndjson(event("null", event_type=None, event_properties=None, session_id=None)))
+    lines.append(ndjson(event("early", event_time="1970-01-01T00:00:00.000001Z")))
+    lines.append(ndjson(event("precise", event_time="2026-03-02T23:59:59.999999Z")))
+    path.write_bytes(b"".join(lines) + b"not json\n")
+    assert "rejected: 1 x" in warehouse.sync(feed.parents[1], "--no-build")
+    assert (
+        dict(warehouse.rows("select event_id, event_properties from {p}.raw_events where view_id > 70")) == JSON_TEXTS
+    )
+    ids = warehouse.rows("select event_id, device_id, session_id, view_id from {p}.raw_events where view_id > 70")
+    assert sorted(ids, key=lambda row: row[1]) == [
+        (name, 2**62 + number, -(2**63), 2**63 - 1) for number, name in enumerate(JSON_TEXTS)
+    ]
+    times = dict(warehouse.rows("select event_id, event_time from {p}.raw_events"))
+    assert times["early"] == datetime(1970, 1, 1, microsecond=1, tzinfo=timezone.utc)
+    assert times["precise"] == datetime(2026, 3, 2, 23, 59, 59, 999_999, timezone.utc)
+    assert warehouse.rows(
+        "select event_type, event_properties, session_id, processed_time from {p}.raw_events where event_id = 'null'"
+    ) == [(None, None, None, datetime(2026, 3, 2, 1, tzinfo=timezone.utc))]
+    assert {row[0] for row in warehouse.rows("select _file from {p}.raw_events")} == {str(path)}
+    assert warehouse.rows("select position, content from {p}.rejected_events") == [(len(lines) + 1, "not json")]
+    ((rows, rejected, is_merged),) = warehouse.rows("select row_count, rejected, is_merged from {p}.loaded_files")
+    assert (rows, rejected, bool(is_merged)) == (len(lines), 1, False)
+
+
+def test_the_ledger_is_believed(warehouse: Remote, tmp_path: Path) -> None:
+    feed = tmp_path / "feed" / "events" / HOUR
+    feed.mkdir(parents=True)
+    (feed / "a.ndjson").write_bytes(ndjson(event("a")))
+    assert json.loads(warehouse.headrace("status", "--json"))["newest_load"] is None
+    warehouse.sync(tmp_path / "feed", "--no-build")
+    later = feed.with_name("ingested_time=2026-03-02 05:00:00")
+    later.mkdir()
+    (later / "b.ndjson").write_bytes(ndjson(event("b"), event("c")))
+    (feed / "a.ndjson").write_bytes(ndjson(event("a", updated_time=1_772_413_300_000)))
+    warehouse.sync(tmp_path / "feed", "--no-build")
+    warehouse.sync(tmp_path / "feed", "--no-build")
+    ledger = warehouse.rows("select path, row_count, is_recreated from {p}.loaded_files order by _dlt_load_id, path")
+    assert [(Path(path).name, rows, bool(again)) for path, rows, again in ledger] == [
+        ("a.ndjson", 1, False),
+        ("a.ndjson", 1, True),
+        ("b.ndjson", 2, False),
+    ]
+    status = json.loads(warehouse.headrace("status", "--json"))
+    assert (status["queued_loads"], status["queued_rows"], status["files"]) == (2, 4, {"queued": 2})
+    assert [(feed["waiting_files"], feed["lag_seconds"]) for feed in status["feeds"]] == [(0, 0.0)]
+
+
+LONG = json.dumps({"a": "é" * 33_000}, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("bucket", [False, True], ids=["insert", "copy"])
+@on("redshift")
+def test_redshift_holds_no_longer_text(warehouse: Remote, tmp_path: Path, bucket: bool) -> None:
+    """65,535 bytes: what is longer is a rejected row, not a failed load. With a bucket, Redshift copies from there."""
+    if bucket:
+        stage(warehouse)
+    fits = json.dumps({"a": "é" * ((65_535 - 8) // 2)}, ensure_ascii=False, separators=(",", ":"))
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("long", event_properties=LONG), event("fits", event_properties=fits), event("short")))
+    warehouse.sync(feed, "--no-build")
+    found = dict(warehouse.rows("select event_id, event_properties from {p}.raw_events"))
+    assert sorted(found) == ["fits", "short"]
+    assert found["fits"] == fits
+    ((position, reason, content),) = warehouse.rows("select position, reason, content from {p}.rejected_events")
+    assert (position, reason) == (1, "event_properties is longer than the 65,535 bytes that the warehouse holds")
+    assert json.loads(content[: content.index("ééé")] + '"}')["event_id"] == "long"
+    assert warehouse.rows("select row_count, rejected from {p}.loaded_files") == [(2, 1)]
+
+
+@on("duckdb", "bigquery", "snowflake")
+def test_others_hold_long_text(warehouse: Remote, tmp_path: Path) -> None:
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("long", event_properties=LONG)))
+    warehouse.sync(feed, "--no-build")
+    assert warehouse.rows("select event_properties from {p}.raw_events") == [(LONG,)]
+
+
+def stage(warehouse: Remote) -> None:
+    """A bucket for Redshift to copy from, on the S3 of its stand-in."""
+    import boto3
+
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=warehouse.env["AWS_ENDPOINT_URL"], **keys)
+    client.create_bucket(Bucket=warehouse.schema.replace("_", "-"))
+    names = {name.upper(): value for name, value in keys.items() if name != "region_name"}
+    bucket = f"s3://{warehouse.schema.replace('_', '-')}/staging"
+    warehouse.env |= {**names, "AWS_DEFAULT_REGION": "us-east-1", "DESTINATION__FILESYSTEM__BUCKET_URL": bucket}
