@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, timezone
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -242,3 +248,205 @@ def stage(warehouse: Remote) -> None:
     names = {name.upper(): value for name, value in keys.items() if name != "region_name"}
     bucket = f"s3://{warehouse.schema.replace('_', '-')}/staging"
     warehouse.env |= {**names, "AWS_DEFAULT_REGION": "us-east-1", "DESTINATION__FILESYSTEM__BUCKET_URL": bucket}
+
+
+# --- one machine at a time -----------------------------------------------------------------------------------------
+
+
+def another_machine(warehouse: Remote, tmp_path: Path) -> Remote:
+    """The same target from another working folder, which is what the lease takes for another machine."""
+    other = Remote(tmp_path / "other", None)
+    other.type, other.schema, other.output, other.env = (
+        warehouse.type,
+        warehouse.schema,
+        warehouse.output,
+        {**warehouse.env},
+    )
+    return other
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_two_machines_at_once(warehouse: Remote, tmp_path: Path) -> None:
+    """One loads, the other says who has the lease and ends with 1; nothing of the first is taken for unfinished."""
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(b"".join(ndjson(event(f"{number}")) for number in range(1000)))
+    machines = [warehouse, another_machine(warehouse, tmp_path)]
+    command = [sys.executable, "-m", "headrace.cli", "sync", str(feed), "--no-build"]
+    running = [
+        subprocess.Popen(
+            command, cwd=one.project, env=one.env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for one in machines
+    ]
+    said = [process.communicate(timeout=300) for process in running]
+    failed = [words for process, (_, words) in zip(running, said, strict=True) if process.returncode]
+    assert all("a sync from another machine is under way" in words for words in failed), said
+    assert len(failed) < 2
+    assert warehouse.rows("select count(*), count(distinct _dlt_load_id) from {p}.raw_events") == [(1000, 1)]
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_a_lease_ends(warehouse: Remote, tmp_path: Path) -> None:
+    """Another machine's lease keeps a sync away until it expires; one's own, left by a kill, does not."""
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("a")))
+    warehouse.sync(feed, "--no-build")
+    ((owner, expires),) = warehouse.rows("select owner, expires from {p}.lease")
+    assert str(warehouse.project) in owner
+    assert expires == 0
+    warehouse.execute("update {p}.lease set owner = 'other machine', expires = 32503680000 where expires = 0")
+    assert "a sync from another machine is under way (other machine)" in warehouse.sync(feed, "--no-build", status=1)
+    warehouse.execute("update {p}.lease set expires = 1 where expires > 0")
+    warehouse.sync(feed, "--no-build")
+    warehouse.execute(f"update {{p}}.lease set owner = '{owner}', expires = 32503680000 where expires = 0")
+    warehouse.sync(feed, "--no-build")
+
+
+LOSING = """
+import sys, time
+import headrace.lock, headrace.load
+headrace.lock.RENEW_SECONDS = 0.2
+load_package = headrace.load.load_package
+headrace.load.load_package = lambda *arguments: (print("loading", flush=True), time.sleep(60))
+from headrace.cli import main
+main(sys.argv[1:])
+"""
+
+
+@on("snowflake")
+def test_who_loses_the_lease_stops(warehouse: Remote, tmp_path: Path) -> None:
+    """A machine that slept past its lease ends before it writes on."""
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("a")))
+    command = [sys.executable, "-c", LOSING, "sync", str(feed), "--no-build"]
+    with subprocess.Popen(
+        command, cwd=warehouse.project, env=warehouse.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "loading\n"
+        warehouse.execute("update {p}.lease set owner = 'other machine', expires = 32503680000 where expires > 0")
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.strip().endswith("this sync could not renew its lease and has stopped; run it again")
+    assert "Traceback" not in said
+
+
+# --- what is wrong is said in one line, with status 2 ---------------------------------------------------------------
+
+SECRET = "s3cret-that-nobody-sees"
+SECONDS = 45
+"""All of it: a third is the start of Python on a busy machine."""
+
+
+def complaint(warehouse: Remote, feed: Path) -> str:
+    """The one line in which a sync says what is wrong."""
+    started = time.monotonic()
+    said = warehouse.sync(feed, "--no-build", status=2)
+    assert time.monotonic() - started < SECONDS
+    assert SECRET not in said
+    (line,) = [line for line in said.splitlines() if line.strip()]
+    assert line.startswith("headrace: warehouse (")
+    return line
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Path:
+    path = tmp_path / "feed.ndjson"
+    path.write_bytes(ndjson(event("a")))
+    return path
+
+
+@on("snowflake", "redshift")
+def test_wrong_password(warehouse: Remote, feed: Path) -> None:
+    warehouse.write_profile(password=SECRET)
+    assert re.search("(?i)password", complaint(warehouse, feed))
+
+
+@on("bigquery")
+def test_a_service_account_that_google_does_not_know(warehouse: Remote, feed: Path, token_server: str) -> None:
+    warehouse.write_profile(method="service-account-json", keyfile_json=service_account(token_server))
+    line = complaint(warehouse, feed)
+    assert "invalid_grant" in line
+    assert "PRIVATE KEY" not in line
+
+
+@on("snowflake", "redshift")
+def test_missing_database(warehouse: Remote, feed: Path) -> None:
+    name = "database" if warehouse.type == "snowflake" else "dbname"
+    warehouse.write_profile(**{name: "nowhere"})
+    assert re.search("(?i)nowhere|current database", complaint(warehouse, feed))
+
+
+@on("snowflake", "redshift")
+def test_missing_privilege(warehouse: Remote, feed: Path) -> None:
+    if warehouse.type == "snowflake":
+        warehouse.write_profile(role="READER")
+    else:
+        warehouse.execute(f"create role reader_{warehouse.schema} login password '{SECRET}'")
+        warehouse.write_profile(user=f"reader_{warehouse.schema}", password=SECRET)
+    assert re.search("(?i)permission denied|insufficient privileges", complaint(warehouse, feed))
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_unreachable_host(warehouse: Remote, feed: Path) -> None:
+    nobody = standins.free_port()
+    there = {"api_endpoint": f"http://127.0.0.1:{nobody}"} if warehouse.type == "bigquery" else {"port": nobody}
+    warehouse.write_profile(**there)
+    assert "can't connect" in complaint(warehouse, feed)
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_a_profile_with_a_fault(warehouse: Remote, feed: Path) -> None:
+    required = {"bigquery": "method", "snowflake": "account", "redshift": "host"}[warehouse.type]
+    warehouse.write_profile(**{required: None})
+    assert required in complaint(warehouse, feed) or warehouse.type == "bigquery"
+    warehouse.write_profile(threads=1, password=[SECRET], token=[SECRET])
+    assert "wrong type" in complaint(warehouse, feed) or warehouse.type == "redshift"
+
+
+@pytest.fixture
+def token_server() -> Iterator[str]:
+    """Google's token endpoint, as it answers for an account that it does not know."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = b'{"error": "invalid_grant", "error_description": "Invalid grant: account not found"}'
+            self.send_response(400)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/token"
+        server.shutdown()
+
+
+def service_account(token_uri: str) -> dict[str, str]:
+    return {
+        "type": "service_account",
+        "project_id": "test-project",
+        "private_key_id": "1",
+        "private_key": private_key(),
+        "client_email": "loader@test-project.iam.gserviceaccount.com",
+        "client_id": "1",
+        "token_uri": token_uri,
+    }
+
+
+def private_key(passphrase: str | None = None) -> str:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    secret = passphrase and serialization.BestAvailableEncryption(passphrase.encode())
+    return (
+        rsa.generate_private_key(65537, 2048)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            secret or serialization.NoEncryption(),
+        )
+        .decode()
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -38,11 +40,21 @@ class Headrace(click.Group):
         """Run the command."""
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # they are for who writes Python
+        threading.excepthook = _end
         try:
             return super().invoke(context)
         except HeadraceError as error:
             errors.print(f"[red]headrace:[/] {escape(str(error))}")
             context.exit(error.exit_status)
+
+
+def _end(failed: Any) -> None:
+    """End the process for what was raised in a thread beside the command: it may be killed at any time."""
+    error = failed.exc_value
+    if isinstance(error, HeadraceError):
+        errors.print(f"\n[red]headrace:[/] {escape(str(error))}")
+        os._exit(error.exit_status)
+    threading.__excepthook__(failed)
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]

@@ -52,7 +52,8 @@ def destination(target: Target) -> AnyDestination:
             f"target {target.name!r} is of type {target.type!r}; the loader writes to: {', '.join(MAKERS)}"
         )
     try:
-        return MAKERS[target.type](target)
+        made: AnyDestination = MAKERS[target.type](target)
+        return made
     except HeadraceError:
         raise
     except ImportError as error:

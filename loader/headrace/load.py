@@ -6,11 +6,9 @@ The working folder is disposable and is emptied at each start. The truth is in t
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -32,7 +30,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from . import rows
 from .destination import destination, failure
-from .errors import HeadraceError, LoadError
+from .errors import HeadraceError
 from .feed import Feed, FeedFile, groups, in_order
 from .target import Target
 
@@ -301,29 +299,6 @@ def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], pr
         done += len(package)
     marker.unlink()
     return loaded
-
-
-@contextmanager
-def alone(target: Target) -> Iterator[None]:
-    """Hold the lock of this target's working folder; the system lets go of it when the process ends, however it ends.
-
-    Raises:
-        LoadError: another process holds it.
-    """
-    target.work_dir.mkdir(parents=True, exist_ok=True)
-    with (target.work_dir / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise LoadError(
-                f"another sync to target {target.name!r} is under way (process {lock.read().strip()}); "
-                "try again when it has ended"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 @contextmanager

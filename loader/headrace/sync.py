@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .feed import Feed
-from .load import INSERTED_ROWS, NEWEST, Loaded, Plan, Span, alone, connected, load, plan_of, query, replay
+from .load import INSERTED_ROWS, NEWEST, Loaded, Plan, Span, connected, load, plan_of, query, replay
+from .lock import alone
 from .target import Target
 
 
