@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -27,6 +29,8 @@ pytestmark = pytest.mark.warehouses
 
 Rows = list[tuple[Any, ...]]
 numbers = count(1)
+
+SECRET = "s3cret-that-nobody-sees"
 
 
 class Remote(Warehouse):
@@ -133,6 +137,13 @@ def start() -> Iterator[Callable[[str], StandIn | None]]:
 def warehouse(request: pytest.FixtureRequest, tmp_path: Path, start: Callable[[str], StandIn | None]) -> Remote:
     """Each warehouse in turn; `@pytest.mark.parametrize("warehouse", ["redshift"], indirect=True)` chooses."""
     return Remote(tmp_path, start(request.param))
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Path:
+    path = tmp_path / "feed.ndjson"
+    path.write_bytes(ndjson(event("a")))
+    return path
 
 
 def on(*names: str) -> pytest.MarkDecorator:
@@ -330,9 +341,195 @@ def test_who_loses_the_lease_stops(warehouse: Remote, tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+# --- kills ----------------------------------------------------------------------------------------------------------
+
+KILLS = [
+    "before the ledger is read",
+    "the package is normalized",
+    "only the events are loaded",
+    "all but the events are loaded",
+    "all data is loaded, without the marker",
+    "the marker is set",
+    "the package is put away",
+]
+COMPLETE = "_dlt_load_id in (select load_id from {p}._dlt_loads where status = 0)"
+
+
+@pytest.mark.parametrize("point", KILLS)
+@on("bigquery", "snowflake")
+def test_killed_at(warehouse: Remote, tmp_path: Path, point: str) -> None:
+    """Two hours, killed in each at the same point: one goes on with the working folder, the other without."""
+    warehouse.env["LOAD__WORKERS"] = "1"  # so that the jobs go in the order that the point asks for
+    hours = tmp_path / "feed" / "events"
+    expected: list[tuple[str, str]] = []
+    for hour in (1, 2):
+        folder = hours / f"ingested_time=2026-03-02 0{hour}:00:00"
+        folder.mkdir(parents=True)
+        for file in ("a", "b"):
+            names = [f"{hour}{file}{number}" for number in range(50)]
+            (folder / f"{file}.ndjson").write_bytes(b"".join(ndjson(event(name)) for name in names) + b"cut o\n")
+            expected += [(name, f"{folder}/{file}.ndjson") for name in names]
+        command = [sys.executable, str(Path(__file__).with_name("killer.py")), warehouse.type, point]
+        command += ["sync", str(tmp_path / "feed"), "--no-build"]
+        killed = subprocess.run(command, cwd=warehouse.project, env=warehouse.env, capture_output=True, text=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+        if hour == 2:
+            shutil.rmtree(warehouse.project / ".headrace")
+        warehouse.sync(tmp_path / "feed", "--no-build")
+        assert sorted(warehouse.rows("select event_id, _file from {p}.raw_events")) == sorted(expected)
+        assert sorted(warehouse.rows(f"select event_id, _file from {{p}}.raw_events where {COMPLETE}")) == sorted(
+            expected
+        )
+        files = sorted({file for _, file in expected})
+        for table, columns, rows in (
+            ("loaded_files", "path, row_count, rejected", [(file, 50, 1) for file in files]),
+            ("rejected_events", "file, position, content", [(file, 51, "cut o") for file in files]),
+        ):
+            assert sorted(warehouse.rows(f"select {columns} from {{p}}.{table} where {COMPLETE}")) == rows
+            assert sorted(warehouse.rows(f"select {columns} from {{p}}.{table}")) == rows
+
+
+# --- logins ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["key", "key with passphrase", "key file", "oauth", "programmatic_access_token"])
+@on("snowflake")
+def test_logins_to_snowflake(warehouse: Remote, feed: Path, tmp_path: Path, way: str) -> None:
+    passphrase = SECRET if way == "key with passphrase" else None
+    if way == "key file":
+        path = tmp_path / "key.p8"
+        path.write_text(private_key())
+        login = {"private_key_path": str(path)}
+    elif way.startswith("key"):
+        login = {"private_key": private_key(passphrase), "private_key_passphrase": passphrase}
+    else:
+        login = {"authenticator": way, "token": "the-token"}
+    warehouse.write_profile(password=None, **login)
+    warehouse.sync(feed, "--no-build")
+    assert warehouse.rows("select count(*) from {p}.raw_events") == [(1,)]
+
+
+@pytest.mark.parametrize("way", ["service-account", "service-account-json", "oauth-secrets"])
+@on("bigquery")
+def test_logins_to_bigquery(warehouse: Remote, feed: Path, tmp_path: Path, way: str, token_server: str) -> None:
+    """That of the other tests is `oauth`: application default credentials."""
+    del warehouse.env["GOOGLE_APPLICATION_CREDENTIALS"]
+    account = service_account(token_server)
+    (tmp_path / "key.json").write_text(json.dumps(account))
+    secrets = {"refresh_token": "x", "client_id": "x", "client_secret": "x", "token_uri": token_server}
+    login = {
+        "service-account": {"keyfile": str(tmp_path / "key.json")},
+        "service-account-json": {"keyfile_json": account},
+        "oauth-secrets": secrets,
+    }[way]
+    warehouse.write_profile(method=way, **login)
+    warehouse.sync(feed, "--no-build")
+    assert warehouse.rows("select count(*) from {p}.raw_events") == [(1,)]
+
+
+@on("redshift")
+def test_iam_login_to_redshift(warehouse: Remote, feed: Path) -> None:
+    """AWS gives a user and a password; the stand-in's PostgreSQL does not know that user, and says so."""
+    import boto3
+
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    aws = boto3.client("redshift", endpoint_url=warehouse.env["AWS_ENDPOINT_URL"], **keys)
+    cluster = warehouse.schema.replace("_", "-")
+    aws.create_cluster(
+        ClusterIdentifier=cluster, NodeType="ra3.large", MasterUsername="admin", MasterUserPassword="Passw0rd"
+    )
+    warehouse.write_profile(
+        method="iam",
+        cluster_id=cluster,
+        region="us-east-1",
+        access_key_id="key",
+        secret_access_key=SECRET,
+        password=None,
+    )
+    assert 'password authentication failed for user "IAM:loader"' in complaint(warehouse, feed)
+
+
+@on("redshift", "bigquery")
+def test_a_login_that_cannot_be_mapped(warehouse: Remote, feed: Path) -> None:
+    other = {"role": "analyst"} if warehouse.type == "redshift" else {"execution_project": "payer"}
+    warehouse.write_profile(**other)
+    assert f"can't log in with '{next(iter(other))}' as dbt does" in complaint(warehouse, feed)
+
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+PRINCIPALS = {
+    "loader": "serviceAccount:loader@test-project.iam.gserviceaccount.com",
+    "dbt": "serviceAccount:dbt@test-project.iam.gserviceaccount.com",
+    "reader": "group:readers@example.com",
+}
+
+
+def options(who: dict[str, str]) -> list[str]:
+    return [word for option, name in who.items() for word in (f"--{option}", name)]
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_the_grants_are_sql(warehouse: Remote) -> None:
+    import sqlfluff
+
+    who = options(PRINCIPALS) if warehouse.type == "bigquery" else []
+    said = warehouse.headrace("setup", *who)
+    if warehouse.type != "bigquery":  # whose grants sqlfluff does not know
+        known = said.replace("on tables to role", "on tables to group")  # sqlfluff has no roles there
+        sqlfluff.parse(known, dialect=warehouse.type)
+    assert "$" not in said
+    wrong = {**PRINCIPALS, "reader": 'x"; drop schema'} if who else {"reader": "x; drop schema"}
+    assert "--reader must be" in warehouse.headrace("setup", *options(wrong), status=2)
+
+
+@on("duckdb")
+def test_duckdb_has_no_roles(warehouse: Remote) -> None:
+    assert "there are no roles to set up" in warehouse.headrace("setup", status=2)
+
+
+@on("snowflake")
+def test_setup_runs_on_snowflake(warehouse: Remote) -> None:
+    assert "30 statements have run" in warehouse.headrace("setup", "--apply")
+    schemas = {name.lower() for (name,) in warehouse.rows("select schema_name from information_schema.schemata")}
+    assert {warehouse.schema, f"{warehouse.schema}_analysis", f"{warehouse.schema}_marts"} <= schemas
+
+
+@on("redshift")
+def test_setup_gives_no_more_than_each_needs(warehouse: Remote, feed: Path) -> None:
+    """PostgreSQL's privileges are Redshift's, so this shows who may do what."""
+    import psycopg2
+
+    who = {name: f"{name}_{warehouse.schema}" for name in ("loader", "dbt", "reader")}
+    for _ in range(2):  # the second time all is there already
+        warehouse.headrace("setup", *options(who), "--apply")
+    for name in who.values():
+        warehouse.execute(f"alter role {name} login password '{SECRET}'")
+    owner = warehouse.output
+    warehouse.write_profile(user=who["loader"], password=SECRET)
+    warehouse.sync(feed, "--no-build")
+    warehouse.output = {**owner, "user": who["dbt"], "password": SECRET}
+    assert warehouse.rows("select count(*) from {p}.raw_events") == [(1,)]
+    warehouse.execute("create table {p}.events as select * from {p}.raw_events")
+    warehouse.execute("create view {p}_marts.sessions as select session_id from {p}.events")
+    warehouse.execute("delete from {p}.raw_events")
+    warehouse.execute("update {p}.loaded_files set is_merged = true")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        warehouse.execute("drop table {p}.raw_events")
+    warehouse.output = {**owner, "user": who["loader"], "password": SECRET}
+    assert warehouse.rows("select count(*) from {p}.events") == [(1,)]
+    for sql in ("delete from {p}.events", "create table {p}_marts.mine (a int)", "select * from {p}_marts.sessions"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            warehouse.execute(sql)
+    warehouse.output = {**owner, "user": who["reader"], "password": SECRET}
+    assert warehouse.rows("select session_id from {p}_marts.sessions") == [(7,)]
+    for sql in ("select * from {p}.events", "select * from {p}.raw_events", "create table {p}_marts.mine (a int)"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            warehouse.execute(sql)
+
+
 # --- what is wrong is said in one line, with status 2 ---------------------------------------------------------------
 
-SECRET = "s3cret-that-nobody-sees"
 SECONDS = 45
 """All of it: a third is the start of Python on a busy machine."""
 
@@ -348,13 +545,6 @@ def complaint(warehouse: Remote, feed: Path) -> str:
     return line
 
 
-@pytest.fixture
-def feed(tmp_path: Path) -> Path:
-    path = tmp_path / "feed.ndjson"
-    path.write_bytes(ndjson(event("a")))
-    return path
-
-
 @on("snowflake", "redshift")
 def test_wrong_password(warehouse: Remote, feed: Path) -> None:
     warehouse.write_profile(password=SECRET)
@@ -363,7 +553,8 @@ def test_wrong_password(warehouse: Remote, feed: Path) -> None:
 
 @on("bigquery")
 def test_a_service_account_that_google_does_not_know(warehouse: Remote, feed: Path, token_server: str) -> None:
-    warehouse.write_profile(method="service-account-json", keyfile_json=service_account(token_server))
+    account = service_account(f"{token_server}/unknown")
+    warehouse.write_profile(method="service-account-json", keyfile_json=account)
     line = complaint(warehouse, feed)
     assert "invalid_grant" in line
     assert "PRIVATE KEY" not in line
@@ -398,29 +589,32 @@ def test_unreachable_host(warehouse: Remote, feed: Path) -> None:
 def test_a_profile_with_a_fault(warehouse: Remote, feed: Path) -> None:
     required = {"bigquery": "method", "snowflake": "account", "redshift": "host"}[warehouse.type]
     warehouse.write_profile(**{required: None})
-    assert required in complaint(warehouse, feed) or warehouse.type == "bigquery"
-    warehouse.write_profile(threads=1, password=[SECRET], token=[SECRET])
-    assert "wrong type" in complaint(warehouse, feed) or warehouse.type == "redshift"
+    line = complaint(warehouse, feed)
+    assert "the profile can't be used" in line or "the login in the profile can't be used" in line
+    assert ("authentication method" if warehouse.type == "bigquery" else f"'{required}' is a required") in line
+    warehouse.write_profile(**{"token" if warehouse.type == "bigquery" else "password": [SECRET]})
+    assert "is of a wrong type" in complaint(warehouse, feed)
 
 
 @pytest.fixture
 def token_server() -> Iterator[str]:
-    """Google's token endpoint, as it answers for an account that it does not know."""
+    """Google's token endpoint: `/unknown` answers as for an account that it does not know."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = b'{"error": "invalid_grant", "error_description": "Invalid grant: account not found"}'
-            self.send_response(400)
+            unknown = {"error": "invalid_grant", "error_description": "Invalid grant: account not found"}
+            known = {"access_token": "token", "expires_in": 3600, "token_type": "Bearer"}
+            self.send_response(400 if self.path == "/unknown" else 200)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(json.dumps(unknown if self.path == "/unknown" else known).encode())
 
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/token"
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 

@@ -215,6 +215,26 @@ def show(target: Any) -> None:
 
 
 @main.command()
+@click.option("--loader", default="headrace_loader", show_default=True, help="Who loads.")
+@click.option("--dbt", default="headrace_dbt", show_default=True, help="Who builds.")
+@click.option("--reader", default="headrace_reader", show_default=True, help="Who reads what is published.")
+@click.option("--apply", "is_applied", is_flag=True, help="Run the SQL, with the login of the target.")
+@on_target
+def setup(target: Any, loader: str, dbt: str, reader: str, is_applied: bool) -> None:
+    """Print the SQL that makes schemas and grants for a target: no more than loader, dbt and readers need.
+
+    Names are of roles on Snowflake, of users (and a role for readers) on Redshift, and on BigQuery of principals such
+    as serviceAccount:loader@project.iam.gserviceaccount.com.
+    """
+    from .setup import apply, grants
+
+    sql = grants(target, loader, dbt, reader)
+    click.echo(sql, nl=False)
+    if is_applied:
+        errors.print(f"{apply(target, sql)} statements have run")
+
+
+@main.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--hours", default=6, show_default=True, type=click.IntRange(1), help="Hours of events.")
 @click.option("--events-per-hour", default=2_000, show_default=True, type=click.IntRange(1), help="Rows in each hour.")

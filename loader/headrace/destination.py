@@ -24,7 +24,7 @@ DUCKDB_SETTINGS = {"memory_limit": "128MB", "preserve_insertion_order": False, "
 CONNECT_SECONDS = 10
 """How long to try to connect, unless the profile's connect_timeout says it."""
 
-RETRY_SECONDS = 20
+RETRY_SECONDS = 10
 """How long BigQuery's client tries one call again. A package that fails in passing is tried again as a whole."""
 
 NETWORK_SECONDS = 120

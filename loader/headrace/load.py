@@ -339,6 +339,8 @@ def connected(target: Target, loads: bool = False) -> Iterator[dlt.Pipeline]:
             if isinstance(cause, HeadraceError):
                 raise cause from error
         raise failure(target, error.exception or error) from error
+    except HeadraceError:
+        raise
     except DestinationException as error:
         raise failure(target, error, connecting) from error
     except Exception as error:

@@ -45,7 +45,9 @@ class Target:
     @property
     def label(self) -> str:
         """The target in words that may be printed."""
-        return f"{self.name} ({self.type}{': ' + str(self.settings['path']) if self.type == 'duckdb' else ''})"
+        names = ("path", "account", "host", "project", "database", "dbname")
+        place = "/".join(str(self.settings[name]) for name in names if self.settings.get(name))
+        return f"{self.name} ({self.type}: {place})"
 
     @property
     def work_dir(self) -> Path:

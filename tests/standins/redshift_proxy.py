@@ -243,6 +243,9 @@ DDL_ATTR = [
         (r"\b(varchar|nvarchar|character varying|varbyte|varbinary)\s*\(\s*max\s*\)", r"\1"),
         (r"\b(varbyte|varbinary|binary varying)\s*\(\s*\d+\s*\)", r"\1"),
         (r"\bnvarchar\b", "varchar"),
+        (r"\bto\s+role\s+", "to "),
+        (r"\bprivileges\s+for\s+user\b", "privileges for role"),
+        (r"\bpassword\s+disable\b", "password null"),
     ]
 ]
 HEAD = re.compile(r"^\s*((?:/\*.*?\*/\s*|--[^\n]*\n\s*)*)", re.S)

@@ -5,6 +5,7 @@ It has one user, `loader` with the password `secret`, one database, ANALYTICS, a
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
@@ -227,12 +228,23 @@ def failure(code: str, message: str, state: str = "99998") -> JSONResponse:
     return JSONResponse({"data": data, "code": code, "message": message, "success": False})
 
 
+def is_known(given: Any) -> bool:
+    """Whether a login has the password, the token `the-token`, or a key of its user (any: none is registered)."""
+    if given.get("AUTHENTICATOR") == "SNOWFLAKE_JWT":
+        claims = given["TOKEN"].split(".")[1]
+        issuer = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["iss"]
+        return bool(re.match(rf"STANDIN\.{USER}\.SHA256:", issuer, re.IGNORECASE))
+    if given.get("TOKEN"):
+        return bool(given["TOKEN"] == "the-token")
+    return (given.get("LOGIN_NAME"), given.get("PASSWORD")) == (USER, PASSWORD)
+
+
 original_login = server.login_request
 
 
 async def login_request(request: Any) -> Any:
     given = (await body_of(request))["data"]
-    if (given.get("LOGIN_NAME"), given.get("PASSWORD")) != (USER, PASSWORD):
+    if not is_known(given):
         return failure("390100", "Incorrect username or password was specified.", "08001")
     response = await original_login(request)
     token = json.loads(response.body)["data"]["token"]
