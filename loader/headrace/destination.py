@@ -107,6 +107,7 @@ def _snowflake(target: Target) -> Any:
     credentials.database, credentials.warehouse, credentials.role = login.database, login.warehouse, login.role
     is_key_pair = arguments["private_key"] is not None and not login.authenticator
     credentials.authenticator = "SNOWFLAKE_JWT" if is_key_pair else arguments.pop("authenticator", None)
+    credentials.token = arguments.pop("token", None)
     credentials.query = {
         "login_timeout": login.connect_timeout or CONNECT_SECONDS,
         "network_timeout": NETWORK_SECONDS,

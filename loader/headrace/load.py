@@ -30,7 +30,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from . import rows
 from .destination import destination, failure
-from .errors import HeadraceError
+from .errors import HeadraceError, LoadError
 from .feed import Feed, FeedFile, groups, in_order
 from .target import Target
 
@@ -406,7 +406,10 @@ def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> N
     arrived: they are deleted first.
     """
     again = Retrying(
-        stop=stop_after_attempt(4), wait=wait_exponential(2, max=60), retry=retry_if_exception(_passes), reraise=True
+        stop=stop_after_attempt(4),
+        wait=wait_exponential(2, max=60),
+        retry=retry_if_exception(lambda error: _passes(package.target, error)),
+        reraise=True,
     )
     for attempt in again:
         with attempt:
@@ -426,9 +429,14 @@ def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> N
     package.add_to(loaded)
 
 
-def _passes(error: BaseException) -> bool:
+def _passes(target: Target, error: BaseException) -> bool:
     """Whether a failed step of dlt may go well next time."""
-    return isinstance(error, PipelineStepFailed) and error.step == "load" and retry_load(("load",))(error)
+    return (
+        isinstance(error, PipelineStepFailed)
+        and error.step == "load"
+        and retry_load(("load",))(error)
+        and isinstance(failure(target, error.exception or error), LoadError)
+    )
 
 
 class _Package:
@@ -450,6 +458,7 @@ class _Package:
         self.feed = feed
         self.files = files
         self.known = known
+        self.target = target
         self.scratch = target.work_dir / "files"
         self.max_bytes = TEXT_BYTES.get(target.type)
         self.by_insert = target.type == "redshift" and not _stages(target)
