@@ -169,6 +169,25 @@ def transform(self: Any, expression: Any, params: Any) -> Any:
 
 Cursor._transform = transform
 
+original_create = transforms.create_table_as
+
+
+def create_table_as(expression: Any, duck: Any) -> Any:
+    """CREATE TABLE with columns AS SELECT * FROM (a query): name what the star holds, before DuckDB is asked for it."""
+    if isinstance(expression, exp.Create) and isinstance(expression.this, exp.Schema):
+        select = expression.expression.unnest()
+        source = (select.args.get("from_") or select.args.get("from")) if isinstance(select, exp.Select) else None
+        if (
+            source
+            and isinstance(source.this, exp.Subquery)
+            and any(isinstance(x, exp.Star) for x in select.expressions)
+        ):
+            select.set("expressions", [exp.column(name) for name in source.this.unnest().named_selects])
+    return original_create(expression, duck)
+
+
+transforms.create_table_as = create_table_as
+
 # MERGE is DuckDB's own.
 transforms.merge = lambda expression: [expression]
 original_run = Cursor._execute
