@@ -263,11 +263,11 @@ def transpile_query(sql):
     for f in list(tree.find_all(exp.Anonymous)):
         if str(f.this).lower() == "json_extract_path_text" and isinstance(f.expressions[-1], exp.Boolean):
             f.replace(anon("RS_JEPT", f.expressions[0], f.expressions[-1], *f.expressions[1:-1]))
+    for c in reversed(list(tree.find_all(exp.TryCast))):  # null on error, as a lax cast from SUPER is
+        c.replace(exp.cast(anon("RS_SUPER", exp.cast(c.this.copy(), "text")), c.to.copy()))
     for c in list(tree.find_all(exp.Cast)):
         if c.to.is_type(exp.DataType.Type.SUPER) and isinstance(c.this, exp.Literal) and c.this.is_string:
             c.set("this", exp.cast(c.this, "text"))
-    for c in reversed(list(tree.find_all(exp.TryCast))):  # null on error, as a lax cast from SUPER is
-        c.replace(exp.cast(anon("RS_SUPER", exp.cast(c.this.copy(), "text")), c.to.copy()))
     for n in list(tree.find_all(exp.IgnoreNulls)):
         f = {"FirstValue": "RS_FIRST_NN", "LastValue": "RS_LAST_NN"}.get(type(n.this).__name__)
         if not f:
