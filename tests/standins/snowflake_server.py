@@ -174,9 +174,10 @@ original_create = transforms.create_table_as
 
 def create_table_as(expression: Any, duck: Any) -> Any:
     """CREATE TABLE with columns AS SELECT * FROM (a query): name what the star holds, before DuckDB is asked for it."""
-    if isinstance(expression, exp.Create) and isinstance(expression.this, exp.Schema):
-        select = expression.expression.unnest()
-        source = (select.args.get("from_") or select.args.get("from")) if isinstance(select, exp.Select) else None
+    query = expression.expression if isinstance(expression, exp.Create) else None
+    if isinstance(query, (exp.Select, exp.Subquery)) and isinstance(expression.this, exp.Schema):
+        select = query.unnest()
+        source = select.args.get("from_") or select.args.get("from")
         if (
             source
             and isinstance(source.this, exp.Subquery)
