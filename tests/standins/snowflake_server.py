@@ -21,7 +21,6 @@ import fakesnow
 import pyarrow as pa
 import sqlglot
 from fakesnow import arrow, copy_into, cursor, info_schema, instance, transforms
-from fakesnow.transforms import merge
 from snowflake.connector import errors
 from sqlglot import exp
 from sqlglot.tokens import TokenType
@@ -30,6 +29,7 @@ from starlette.routing import Route
 
 serve = fakesnow.server  # before the module of that name takes its place
 server = import_module("fakesnow.server")
+merge = import_module("fakesnow.transforms.merge")
 
 USER, PASSWORD, DATABASE = "loader", "secret", "ANALYTICS"
 
