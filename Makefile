@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 FEED := sample-feed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test soak lint bench lock clean
+.PHONY: help setup sync test test-warehouses soak lint bench lock clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
 
 setup: $(VENV)/ready ## install headrace and its tools into .venv, at the versions of requirements.lock
 
@@ -27,6 +27,9 @@ sync: setup ## make a sample feed, load it hour by hour, build, and show what is
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-warehouses: setup ## run the tests on stand-ins for BigQuery, Snowflake and Redshift
+	$(BIN)/python -m pytest -m warehouses
 
 soak: setup ## run the property and kill tests for hours rather than minutes
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 $(BIN)/python -m pytest tests/test_kill.py tests/test_history.py
@@ -47,4 +50,4 @@ lock: ## pin what pyproject.toml asks for, for every Python and platform it allo
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements.lock
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(FEED) .headrace target logs headrace.duckdb*
+	rm -rf $(VENV) .standins $(FEED) .headrace target logs headrace.duckdb*

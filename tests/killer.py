@@ -1,4 +1,4 @@
-"""Runs headrace in this process and kills it (SIGKILL) at a named point: `python killer.py POINT sync FEED …`.
+"""Runs headrace in this process and kills it (SIGKILL) at a named point: `python killer.py WAREHOUSE POINT sync FEED`.
 
 The product has no hooks for this: the function or statement that a point names is wrapped from outside.
 """
@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -105,22 +105,30 @@ def last(file: str) -> bool:
     return "raw_events" in file
 
 
-COPY = "dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run"
+COPY = {
+    "duckdb": "dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run",
+    "bigquery": "dlt.destinations.impl.bigquery.bigquery:_BigQueryLoadJobBase.run",
+    "snowflake": "dlt.destinations.impl.snowflake.snowflake:SnowflakeLoadJob.run",
+}
 MARKER = "dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"
 RENAME = "dlt.common.storages.load_storage:LoadStorage.complete_load_package"
 
-LOAD_POINTS: dict[str, Call] = {
-    "before the ledger is read": Call("before", "headrace.load:ledger"),
-    "the first Parquet file is written": Call("after", "pyarrow.parquet:ParquetWriter.close"),
-    "the package is extracted": Call("after", "dlt.pipeline.pipeline:Pipeline.extract"),
-    "the package is normalized": Call("after", "dlt.pipeline.pipeline:Pipeline.normalize"),
-    "only the events are loaded": Call("after", COPY, has_events, events=first),
-    "all but the events are loaded": Call("before", COPY, has_events, events=last),
-    "all data is loaded, without the marker": Call("before", MARKER),
-    "the marker is set": Call("after", MARKER),
-    "the package is put away": Call("after", RENAME),
-}
-"""Points of `sync --no-build`."""
+
+def load_points(warehouse: str) -> dict[str, Call]:
+    """Points of `sync --no-build`."""
+    copy = COPY[warehouse]
+    return {
+        "before the ledger is read": Call("before", "headrace.load:ledger"),
+        "the first Parquet file is written": Call("after", "pyarrow.parquet:ParquetWriter.close"),
+        "the package is extracted": Call("after", "dlt.pipeline.pipeline:Pipeline.extract"),
+        "the package is normalized": Call("after", "dlt.pipeline.pipeline:Pipeline.normalize"),
+        "only the events are loaded": Call("after", copy, has_events, events=first),
+        "all but the events are loaded": Call("before", copy, has_events, events=last),
+        "all data is loaded, without the marker": Call("before", MARKER),
+        "the marker is set": Call("after", MARKER),
+        "the package is put away": Call("after", RENAME),
+    }
+
 
 BUILD_POINTS: dict[str, Call | Statement] = {
     "batch_loads is built": Statement("committed", r'^create \S* ?table \S*"batch_loads__dbt_tmp"'),
@@ -136,7 +144,7 @@ BUILD_POINTS: dict[str, Call | Statement] = {
 }
 """Points of `sync` after its load."""
 
-POINTS: dict[str, Call | Statement] = {**LOAD_POINTS, **BUILD_POINTS}
+POINTS: dict[str, Call | Statement] = {**load_points("duckdb"), **BUILD_POINTS}
 POINTS["cleaning up after a kill"] = Call("after", "headrace.load:query", lambda _, sql: sql.startswith("delete from"))
 
 
@@ -158,13 +166,13 @@ def run(point: str | None, arguments: list[str], project: Path, said: Path) -> N
     main(point, arguments)
 
 
-def main(point: str | None, arguments: list[str]) -> None:
+def main(point: str | None, arguments: list[str], points: Mapping[str, Call | Statement] = POINTS) -> None:
     from headrace.cli import main as headrace
 
     if point:
-        POINTS[point].plant()
+        points[point].plant()
     headrace(arguments)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    main(sys.argv[2], sys.argv[3:], load_points(sys.argv[1]))

@@ -388,7 +388,7 @@ def test_damaged_files(staging: Staging, tmp_path: Path) -> None:  # noqa: F811
     loaded = staging.load()
     ledger = {
         Path(path).name: (count, rejected)
-        for path, count, rejected in staging.rows("select path, rows, rejected from {p}.loaded_files")
+        for path, count, rejected in staging.rows("select path, row_count, rejected from {p}.loaded_files")
     }
     assert ledger.keys() == {*kinds, "zzzz.ndjson"}
     assert ledger["zzzz.ndjson"] == (100, 0)

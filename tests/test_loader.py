@@ -255,7 +255,7 @@ def test_a_file_is_loaded_once_and_again_only_when_its_content_is_another(stagin
     staging.put(f"{HOUR}/a.ndjson", ndjson(event("c")))
     changed = staging.load()
     assert (changed.files, changed.recreated_files) == (1, 1)
-    ledger = staging.rows("select path, rows, is_recreated from {p}.loaded_files order by _dlt_load_id, path")
+    ledger = staging.rows("select path, row_count, is_recreated from {p}.loaded_files order by _dlt_load_id, path")
     assert [(Path(path).name, rows, recreated) for path, rows, recreated in ledger] == [
         ("a.ndjson", 1, False),
         ("b.ndjson", 1, False),

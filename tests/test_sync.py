@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import zipfile
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import SHARED, Warehouse, event, ndjson
+from conftest import PROJECT, SHARED, Warehouse, event, ndjson
 
 PUBLISHED = (
     "product.event_definitions",
@@ -272,3 +276,24 @@ def test_a_failed_build_ends_with_status_1_and_the_next_one_merges_the_queue(
     warehouse.sync(tmp_path / "feed")
     assert warehouse.rows("select count(*) from {p}.raw_events") == [(0,)]
     assert warehouse.rows("select count(*) from {p}.events") == [(4,)]
+
+
+def test_an_installed_headrace_writes_where_it_is_called(tmp_path: Path) -> None:
+    """From a wheel, in an empty folder: nothing is written beside the package."""
+    made = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    subprocess.run([*made, str(PROJECT)], check=True, capture_output=True)
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("a")))
+    site, here = tmp_path / "site", tmp_path / "here"
+    here.mkdir()
+    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    before = sorted(path for path in site.rglob("*") if "__pycache__" not in path.parts)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
+    command = [sys.executable, "-m", "headrace.cli", "sync", str(feed)]
+    done = subprocess.run(
+        command, cwd=here, env={**environment, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted(path for path in site.rglob("*") if "__pycache__" not in path.parts) == before
+    assert {"headrace.duckdb", ".headrace"} <= {path.name for path in here.iterdir()}

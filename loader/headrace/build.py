@@ -28,6 +28,8 @@ def build(target: Target, progress: Callable[[str], None] = lambda _: None) -> N
 
     arguments = ["build", "--quiet", "--exclude-resource-type", "unit_test", "--target", target.name]
     arguments += ["--project-dir", str(target.project_dir), "--profiles-dir", str(target.profiles_dir)]
+    if target.home != target.project_dir:
+        arguments += ["--target-path", str(target.home / "target"), "--log-path", str(target.home / "logs")]
     outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
     if outcome.success:
         return

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -35,11 +38,23 @@ class Headrace(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command."""
+        if not sys.warnoptions:
+            warnings.simplefilter("ignore")  # they are for who writes Python
+        threading.excepthook = _end
         try:
             return super().invoke(context)
         except HeadraceError as error:
             errors.print(f"[red]headrace:[/] {escape(str(error))}")
             context.exit(error.exit_status)
+
+
+def _end(failed: Any) -> None:
+    """End the process for what was raised in a thread beside the command: it may be killed at any time."""
+    error = failed.exc_value
+    if isinstance(error, HeadraceError):
+        errors.print(f"\n[red]headrace:[/] {escape(str(error))}")
+        os._exit(error.exit_status)
+    threading.__excepthook__(failed)
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]
@@ -197,6 +212,26 @@ def show(target: Any) -> None:
     for answer in ask(target):
         output.print(f"\n[bold]{answer.question}[/]")
         _print_table(answer.columns, answer.rows)
+
+
+@main.command()
+@click.option("--loader", default="headrace_loader", show_default=True, help="Who loads.")
+@click.option("--dbt", default="headrace_dbt", show_default=True, help="Who builds.")
+@click.option("--reader", default="headrace_reader", show_default=True, help="Who reads what is published.")
+@click.option("--apply", "is_applied", is_flag=True, help="Run the SQL, with the login of the target.")
+@on_target
+def setup(target: Any, loader: str, dbt: str, reader: str, is_applied: bool) -> None:
+    """Print the SQL that makes schemas and grants for a target: no more than loader, dbt and readers need.
+
+    Names are of roles on Snowflake, of users (and a role for readers) on Redshift, and on BigQuery of principals such
+    as serviceAccount:loader@project.iam.gserviceaccount.com.
+    """
+    from .setup import apply, grants
+
+    sql = grants(target, loader, dbt, reader)
+    click.echo(sql, nl=False)
+    if is_applied:
+        errors.print(f"{apply(target, sql)} statements have run")
 
 
 @main.command()

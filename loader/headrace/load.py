@@ -6,10 +6,8 @@ The working folder is disposable and is emptied at each start. The truth is in t
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -31,6 +29,7 @@ from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import rows
+from .destination import destination, failure
 from .errors import HeadraceError, LoadError
 from .feed import Feed, FeedFile, groups, in_order
 from .target import Target
@@ -43,7 +42,7 @@ LOADED_FILES = pa.schema(
         ("size", pa.int64()),
         ("version", pa.string()),
         ("content_hash", pa.string()),
-        ("rows", pa.int64()),
+        ("row_count", pa.int64()),
         ("rejected", pa.int64()),
         ("first_event_time", rows.TIME),
         ("last_event_time", rows.TIME),
@@ -81,6 +80,9 @@ STAGING = {
     "syncs": SYNCS,
 }
 
+NO_SCHEMA = "does not have a current schema"
+"""How Snowflake says that the schema is not there yet."""
+
 COMPLETE = "(select load_id from _dlt_loads where status = 0)"
 """The loads that count."""
 
@@ -92,6 +94,12 @@ PACKAGE_BYTES = 4 * 2**30
 
 PARQUET_BYTES = 64 * 2**20
 """The rows of a package are written in files of about this size: what a destination loads at once."""
+
+TEXT_BYTES = {"redshift": 65_535}
+"""The longest text that a warehouse holds, where it is less than a line of a feed may have."""
+
+INSERTED_ROWS = 10_000
+"""More rows than that in one load are worth a staging bucket on Redshift."""
 
 REPEATING = ["event_type", "source_type", "_file", "_dlt_load_id", "kind"]
 """The columns that a dictionary makes smaller; for the others, trying costs time and saves nothing."""
@@ -119,6 +127,8 @@ class Loaded:
     definitions: int = 0
     rejected: int = 0
     late: int = 0
+    inserted: int = 0
+    """Rows that went by INSERT, for want of a staging bucket."""
     unknown_fields: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
 
@@ -204,7 +214,7 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: Progress = _
             }
             load_package(
                 pipeline,
-                _Package(feed, files, plan.known, target.work_dir, sync if done == len(plan.files) else None),
+                _Package(feed, files, plan.known, target, sync if done == len(plan.files) else None),
                 loaded,
             )
     return loaded
@@ -229,11 +239,12 @@ def plan_of(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> Plan:
 def _days(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> tuple[tuple[date, date] | None, set[str]]:
     """The days to list, None for all, and the folders in which the ledger has seen hours of this feed."""
     newest = None
-    in_feed = f"path like {literal(feed.prefix + '%')}"
+    in_feed = f"left(path, {len(feed.prefix)}) = %s"
     if not span.everything:
         newest = query(
             pipeline,
             f"select max(ingested_time) from loaded_files where _dlt_load_id in {COMPLETE} and {in_feed}",
+            feed.prefix,
         )
     if not newest or newest[0][0] is None:
         return None, set()
@@ -241,7 +252,9 @@ def _days(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> tuple[tuple[date, d
     now = datetime.now(timezone.utc)
     paths = query(
         pipeline,
-        f"select distinct path from loaded_files where ingested_time >= '{(at - LOOK_BACK).isoformat()}' and {in_feed}",
+        f"select distinct path from loaded_files where ingested_time >= %s and {in_feed}",
+        at - LOOK_BACK,
+        feed.prefix,
     )
     roots = {root for (path,) in paths if (root := feed.root_of(path))}
     since = span.since or min(at, now) - LOOK_BACK
@@ -281,39 +294,11 @@ def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], pr
     for package in packages(files):
         progress(done, len(files), package[0].path if package else "")
         with connected(target, loads=True) as pipeline:
-            load_package(pipeline, _Package(feed, package, plan.known, target.work_dir, None, again=True), loaded)
+            load_package(pipeline, _Package(feed, package, plan.known, target, None, again=True), loaded)
         build()
         done += len(package)
     marker.unlink()
     return loaded
-
-
-def literal(text: str) -> str:
-    """A string as SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-@contextmanager
-def alone(target: Target) -> Iterator[None]:
-    """Hold the lock of this target's working folder; the system lets go of it when the process ends, however it ends.
-
-    Raises:
-        LoadError: another process holds it.
-    """
-    target.work_dir.mkdir(parents=True, exist_ok=True)
-    with (target.work_dir / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.seek(0)
-            raise LoadError(
-                f"another sync to target {target.name!r} is under way (process {lock.read().strip()}); "
-                "try again when it has ended"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
 
 
 @contextmanager
@@ -326,16 +311,27 @@ def connected(target: Target, loads: bool = False) -> Iterator[dlt.Pipeline]:
     Raises:
         LoadError: the destination refused.
     """
-    logging.getLogger("dlt").setLevel(logging.CRITICAL)
+    logging.getLogger("dlt").disabled = True  # dlt itself sets the level, again and again
+    for name in ("snowflake", "google", "urllib3", "botocore"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     one_worker = {"load.workers": 1} if target.type == "duckdb" else {}  # each would buffer a row group of its own
     for name, value in {**DLT_SETTINGS, **one_worker}.items():
         dlt.config[name] = value
     folder = target.work_dir / "dlt" if loads else Path(tempfile.mkdtemp(prefix="headrace-"))
     shutil.rmtree(folder, ignore_errors=True)
+    connecting = target.type != "duckdb"
     try:
         pipeline = dlt.pipeline(
-            "headrace", pipelines_dir=str(folder), destination=target.destination(), dataset_name=target.schema
+            "headrace",
+            pipelines_dir=str(folder),
+            destination=destination(target),
+            staging="filesystem" if _stages(target) else None,
+            dataset_name=target.schema,
         )
+        if connecting:
+            with pipeline.sql_client() as client:
+                client.has_dataset()
+            connecting = False
         pipeline.sync_destination()
         # While one connection is open, DuckDB does not close its file, a checkpoint, after each of dlt's steps.
         with pipeline.sql_client() if target.type == "duckdb" else nullcontext():
@@ -344,9 +340,15 @@ def connected(target: Target, loads: bool = False) -> Iterator[dlt.Pipeline]:
         for cause in _causes(error):
             if isinstance(cause, HeadraceError):
                 raise cause from error
-        raise LoadError(f"{target.label}: {_words(error.exception or error)}") from error
+        raise failure(target, error.exception or error) from error
+    except HeadraceError:
+        raise
     except DestinationException as error:
-        raise LoadError(f"{target.label}: {_words(error)}") from error
+        raise failure(target, error, connecting) from error
+    except Exception as error:
+        if connecting:  # some clients raise what is not of dlt
+            raise failure(target, error, connecting) from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -358,8 +360,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         error = cause
 
 
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500]
+def _stages(target: Target) -> bool:
+    """Whether files go to S3 for Redshift to copy them from there: dlt has been told of a bucket."""
+    return target.type == "redshift" and bool(dlt.config.get("destination.filesystem.bucket_url"))
 
 
 def discard_unfinished(pipeline: dlt.Pipeline) -> None:
@@ -371,23 +374,26 @@ def discard_unfinished(pipeline: dlt.Pipeline) -> None:
 def ledger(pipeline: dlt.Pipeline, files: list[FeedFile]) -> dict[str, Known]:
     """What was loaded of these files last, by path."""
     hours = [file.hour for file in files if file.hour]
-    since = f"or ingested_time >= '{min(hours).isoformat()}'" if hours else ""
+    since = "or ingested_time >= %s" if hours else ""
     found = query(
         pipeline,
         "select path, size, version, content_hash, _dlt_load_id from loaded_files "
         f"where (ingested_time is null {since}) and _dlt_load_id in {COMPLETE} "
         "order by _dlt_load_id",
+        *([min(hours)] if hours else []),
     )
     return {path: Known(*known) for path, *known in found}
 
 
-def query(pipeline: dlt.Pipeline, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a statement on the staging schema; none where its tables are not there yet."""
+def query(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows of a statement on the staging schema, `%s` a parameter; none where its tables are not there yet."""
     try:
-        with pipeline.sql_client() as client, client.execute_query(sql) as cursor:
+        with pipeline.sql_client() as client, client.execute_query(sql, *parameters) as cursor:
             return list(cursor.fetchall()) if cursor.description else []
-    except DestinationUndefinedEntity:
-        return []
+    except DestinationException as error:
+        if isinstance(error, DestinationUndefinedEntity) or NO_SCHEMA in str(error):
+            return []
+        raise
 
 
 def packages(files: list[FeedFile]) -> list[list[FeedFile]]:
@@ -402,7 +408,10 @@ def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> N
     arrived: they are deleted first.
     """
     again = Retrying(
-        stop=stop_after_attempt(4), wait=wait_exponential(2, max=60), retry=retry_if_exception(_passes), reraise=True
+        stop=stop_after_attempt(4),
+        wait=wait_exponential(2, max=60),
+        retry=retry_if_exception(lambda error: _passes(package.target, error)),
+        reraise=True,
     )
     for attempt in again:
         with attempt:
@@ -416,15 +425,20 @@ def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> N
                     dlt.resource(rows(), name=name, write_disposition="append")
                     for name, rows in package.tables().items()
                 ],
-                loader_file_format="parquet",
+                loader_file_format="insert_values" if package.by_insert else "parquet",
             )
     shutil.rmtree(package.scratch)
     package.add_to(loaded)
 
 
-def _passes(error: BaseException) -> bool:
+def _passes(target: Target, error: BaseException) -> bool:
     """Whether a failed step of dlt may go well next time."""
-    return isinstance(error, PipelineStepFailed) and error.step == "load" and retry_load(("load",))(error)
+    return (
+        isinstance(error, PipelineStepFailed)
+        and error.step == "load"
+        and retry_load(("load",))(error)
+        and isinstance(failure(target, error.exception or error), LoadError)
+    )
 
 
 class _Package:
@@ -435,7 +449,7 @@ class _Package:
         feed: Feed,
         files: list[FeedFile],
         known: dict[str, Known],
-        work_dir: Path,
+        target: Target,
         sync: dict[str, Any] | None,
         again: bool = False,
     ) -> None:
@@ -446,7 +460,10 @@ class _Package:
         self.feed = feed
         self.files = files
         self.known = known
-        self.scratch = work_dir / "files"
+        self.target = target
+        self.scratch = target.work_dir / "files"
+        self.max_bytes = TEXT_BYTES.get(target.type)
+        self.by_insert = target.type == "redshift" and not _stages(target)
         self.sync = sync
         self.again = again
         self.clear()
@@ -477,12 +494,18 @@ class _Package:
         yield from self._parquet("raw_definitions", (file for file in self.files if file.kind != "events"))
 
     def _parquet(self, table: str, files: Iterator[FeedFile]) -> Iterator[Any]:
-        """The rows of files as Parquet for dlt to import, so that no row becomes a Python dict on its way."""
+        """The rows of files as Parquet for dlt to import, so that no row becomes a Python dict on its way.
+
+        For a destination that takes no files, as tables of which dlt makes statements.
+        """
         schema, load_id = STAGING[table], pa.scalar(_load_id())
         writer, path, count = None, self.scratch, 0
         for table_rows in _gathered(
             batch for file, copy in self.feed.fetch(files, self.scratch) for batch in self._read(file, copy)
         ):
+            if self.by_insert:
+                yield table_rows.append_column(schema.field("_dlt_load_id"), pa.repeat(load_id, table_rows.num_rows))
+                continue
             if writer is None:
                 path = self.scratch / f"{table}_{len(list(self.scratch.glob(f'{table}_*')))}.parquet"
                 sink = path.open("wb")
@@ -509,9 +532,10 @@ class _Package:
             return
         tally = self.tallies[file.path] = rows.Tally()
         if file.kind == "events":
-            yield from rows.read_events(local, file.path, tally)
+            found = rows.read_events(local, file.path, tally)
         else:
-            yield from rows.read_definitions(local, file.path, file.kind, tally)
+            found = rows.read_definitions(local, file.path, file.kind, tally)
+        yield from rows.short_enough(found, self.max_bytes, tally) if self.max_bytes else found
 
     def rejected_events(self) -> Iterator[pa.Table]:
         load_id = _load_id()
@@ -543,7 +567,7 @@ class _Package:
             "size": file.size,
             "version": file.version,
             "content_hash": self.hashes[file.path],
-            "rows": tally.rows if tally else 0,
+            "row_count": tally.rows if tally else 0,
             "rejected": len(tally.rejected) if tally else 0,
             "first_event_time": tally.first_event_time if tally else None,
             "last_event_time": tally.last_event_time if tally else None,
@@ -569,6 +593,8 @@ class _Package:
         loaded.unchanged_files += len(self.files) - len(self.tallies)
         loaded.recreated_files += sum(map(self._is_recreated, self.tallies))
         kinds = {file.path: file.kind for file in self.files}
+        if self.by_insert:
+            loaded.inserted += sum(tally.rows for tally in self.tallies.values())
         for path, tally in self.tallies.items():
             if kinds[path] == "events":
                 loaded.rows += tally.rows

@@ -177,9 +177,10 @@ class Tally:
         """Keep a row that can't be loaded, its content cut to `KEPT_BYTES`."""
         if isinstance(content, str):
             content = content.encode("utf-8", "backslashreplace")
-        kept = (
-            None if content is None else content[:KEPT_BYTES].decode("utf-8", "backslashreplace").replace("\0", "\\0")
-        )
+        kept = None
+        if content is not None:
+            kept = content[:KEPT_BYTES].decode("utf-8", "backslashreplace").replace("\0", "\\0")
+            kept = kept.encode()[:KEPT_BYTES].decode("utf-8", "ignore")  # the escapes made it longer
         self.rejected.append(Rejected(position, reason(error), kept))
 
 
@@ -237,6 +238,24 @@ def read_definitions(path: Path, name: str, kind: str, tally: Tally) -> Iterator
     tally.rows += len(rows)
     if rows:
         yield pa.RecordBatch.from_pylist(rows, schema=pa.schema(list(RAW_DEFINITIONS)[:-1]))
+
+
+def short_enough(batches: Iterable[pa.RecordBatch], max_bytes: int, tally: Tally) -> Iterator[pa.RecordBatch]:
+    """The rows whose texts a warehouse can hold; the others are rejected."""
+    for batch in batches:
+        fits = pa.repeat(True, batch.num_rows)
+        for name in batch.schema.names:
+            column = batch.column(name)
+            if pa.types.is_string(column.type):
+                fits = pc.and_(fits, pc.less_equal(pc.fill_null(pc.binary_length(column), 0), max_bytes))
+        for row in batch.filter(pc.invert(fits)).to_pylist():
+            longest = max(
+                (name for name in row if isinstance(row[name], str)), key=lambda name: len(row[name].encode())
+            )
+            words = f"{longest} is longer than the {max_bytes:,} bytes that the warehouse holds"
+            tally.rows -= 1
+            tally.reject(row["_position"], words, json.dumps(row, default=str, ensure_ascii=False))
+        yield batch.filter(fits)
 
 
 def _objects(path: Path, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -54,7 +54,12 @@ def show(target: Target) -> list[Answer]:
                 try:
                     with client.execute_query(sql) as cursor:
                         answers.append(
-                            Answer(question, sql, [column[0] for column in cursor.description], list(cursor.fetchall()))
+                            Answer(
+                                question,
+                                sql,
+                                [column[0].lower() for column in cursor.description],
+                                list(cursor.fetchall()),
+                            )
                         )
                 except Exception as error:
                     raise LoadError(f"{target.label} has no models to look at yet: run `headrace sync`") from error

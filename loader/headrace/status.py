@@ -69,14 +69,14 @@ def status(target: Target) -> Status:
         newest = query(pipeline, "select max(inserted_at) from _dlt_loads where status = 0")
         queue = query(
             pipeline,
-            "select count(distinct _dlt_load_id), coalesce(sum(rows), 0) from loaded_files "
+            "select count(distinct _dlt_load_id), coalesce(sum(row_count), 0) from loaded_files "
             f"where not is_merged and _dlt_load_id in {COMPLETE}",
         )
         files = query(
             pipeline,
-            "select case when rows = 0 then 'empty' when is_merged then 'merged' else 'queued' end as state, "
-            "count(*) from (select path, rows, rejected, is_merged, row_number() over (partition by path "
-            "order by _dlt_load_id desc) as n from loaded_files where rows + rejected > 0 "
+            "select case when row_count = 0 then 'empty' when is_merged then 'merged' else 'queued' end as state, "
+            "count(*) from (select path, row_count, rejected, is_merged, row_number() over (partition by path "
+            "order by _dlt_load_id desc) as n from loaded_files where row_count + rejected > 0 "
             f"and _dlt_load_id in {COMPLETE}) as latest where n = 1 group by 1 order by 1",
         )
         rejected = query(

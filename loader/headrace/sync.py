@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from .feed import Feed
-from .load import NEWEST, Loaded, Plan, Span, alone, connected, load, plan_of, query, replay
+from .load import INSERTED_ROWS, NEWEST, Loaded, Plan, Span, connected, load, plan_of, query, replay
+from .lock import alone
 from .target import Target
 
 
@@ -57,6 +58,11 @@ class Summary:
         if self.loaded.recreated_files:
             notes.append(f"re-created files: {self.loaded.recreated_files}")
         notes += [f"rejected: {count:,} x {reason}" for reason, count in self.loaded.reasons.most_common(5)]
+        if self.loaded.inserted > INSERTED_ROWS:
+            notes.append(
+                f"{self.loaded.inserted:,} rows went by INSERT, which is slow: "
+                "set DESTINATION__FILESYSTEM__BUCKET_URL to an S3 folder, for Redshift to copy them from there"
+            )
         if self.loaded.unknown_fields:
             names = ", ".join(f"{name} ({count:,})" for name, count in self.loaded.unknown_fields.most_common(10))
             notes.append(f"fields that the contract does not know, left out: {names}")
@@ -117,7 +123,7 @@ def _build(target: Target, tell: Tell) -> Merged:
         (after,) = query(pipeline, "select count(*) from events")[0]
         (delivered,) = query(
             pipeline,
-            "select coalesce(sum(rows), 0) from loaded_files "
+            "select coalesce(sum(row_count), 0) from loaded_files "
             "where kind = 'events' and _dlt_load_id in (select load_id from batch_loads)",
         )[0]
         moved, superseded, withdrawn = query(
@@ -125,6 +131,7 @@ def _build(target: Target, tell: Tell) -> Merged:
             "select count(*), count(case when e.event_type is null then 1 end), "
             "count(case when b._is_withdrawn then 1 end) "
             "from events as e inner join event_batch as b on e.event_id = b.event_id "
-            f"where e.updated_time >= '{started}'",
+            "where e.updated_time >= %s",
+            started,
         )[0]
     return Merged(after - before, int(delivered) - (moved - withdrawn), superseded)

@@ -1,4 +1,4 @@
-"""Where to load: the destination that the dbt profile names, found and rendered as dbt does it."""
+"""Where to load: the target that the dbt profile names, found and rendered as dbt does it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dlt
 from dbt.config.profile import Profile, read_profile
 from dbt.config.renderer import ProfileRenderer
 from dbt.exceptions import DbtProfileError, DbtProjectError
 from dbt_common.context import set_invocation_context
 from dbt_common.exceptions import DbtBaseException
-from dlt.common.destination import AnyDestination
 
 from .errors import UsageError
 
@@ -27,9 +25,6 @@ SHIPPED = Path(__file__).resolve().parent / "project"
 
 UNQUOTABLE = re.compile(r"['*?\[\]]")
 """dlt hands paths to DuckDB's read_parquet unquoted, where these have a meaning."""
-
-DUCKDB_SETTINGS = {"memory_limit": "192MB", "preserve_insertion_order": False, "force_compression": "zstd"}
-"""For the loader's own connection. Staging is written once, read once and deleted: zstd is the quickest for JSON."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +39,24 @@ class Target:
     """The output as rendered. It holds secrets: never print it."""
     project_dir: Path
     profiles_dir: Path
+    home: Path
+    """Where this target's files may be written: the project's folder, or here when the project is the package's."""
 
     @property
     def label(self) -> str:
         """The target in words that may be printed."""
-        return f"{self.name} ({self.type}{': ' + str(self.settings['path']) if self.type == 'duckdb' else ''})"
+        names = ("path", "account", "host", "project", "database", "dbname")
+        place = "/".join(str(self.settings[name]) for name in names if self.settings.get(name))
+        return f"{self.name} ({self.type}: {place})"
 
     @property
     def work_dir(self) -> Path:
         """A folder for this target's files under way. Losing it loses nothing."""
-        folder = self.project_dir / ".headrace"
+        folder = self.home / ".headrace"
         if UNQUOTABLE.search(str(folder)):
             digest = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
             folder = Path(tempfile.gettempdir()) / f"headrace-{digest}"
         return folder / self.name
-
-    def destination(self) -> AnyDestination:
-        """The dlt destination with this target's credentials."""
-        if self.type == "duckdb":
-            credentials = {
-                "database": self.settings["path"],
-                "global_config": {**DUCKDB_SETTINGS, **(self.settings.get("config_options") or {})},
-            }
-            return dlt.destinations.duckdb(credentials=credentials)  # type: ignore[return-value]
-        raise UsageError(f"target {self.name!r} is of type {self.type!r}; the loader writes to: duckdb")
 
 
 def find_project(project_dir: Path | None) -> Path:
@@ -93,20 +82,21 @@ def read_target(target: str | None, project_dir: Path | None = None, profiles_di
         UsageError: there is no such profile or target, or it can't be rendered.
     """
     project = find_project(project_dir)
-    os.environ.setdefault("HEADRACE_DUCKDB", str(project / "headrace.duckdb"))
+    home = Path.cwd() if project == SHIPPED else project
+    os.environ.setdefault("HEADRACE_DUCKDB", str(home / "headrace.duckdb"))
     set_invocation_context(os.environ)
     told = profiles_dir or (Path(os.environ["DBT_PROFILES_DIR"]) if os.environ.get("DBT_PROFILES_DIR") else None)
     for folder in [told] if told else [Path.cwd(), project, Path.home() / ".dbt"]:
         if (folder / "profiles.yml").exists() and PROFILE in (profiles := _profiles(folder)):
-            return _target(profiles, target, project, folder.resolve())
+            return _target(profiles, target, project, folder.resolve(), home)
     if told:
         raise UsageError(f"no profile {PROFILE!r} in {told / 'profiles.yml'}; profiles.example.yml shows one")
-    folder = project / ".headrace"
+    folder = home / ".headrace"
     folder.mkdir(exist_ok=True)
     half = folder / f"profiles.{os.getpid()}.half"
     shutil.copyfile(project / "profiles.example.yml", half)
     half.replace(folder / "profiles.yml")  # at once: another process may be reading it
-    return _target(_profiles(folder), target, project, folder)
+    return _target(_profiles(folder), target, project, folder, home)
 
 
 def _profiles(folder: Path) -> dict[str, Any]:
@@ -116,7 +106,7 @@ def _profiles(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder / 'profiles.yml'} can't be read: {_line(error)}") from None
 
 
-def _target(profiles: dict[str, Any], target: str | None, project: Path, folder: Path) -> Target:
+def _target(profiles: dict[str, Any], target: str | None, project: Path, folder: Path, home: Path) -> Target:
     outputs = profiles[PROFILE].get("outputs") or {}
     if target and target not in outputs:
         raise UsageError(f"no target {target!r} in {folder / 'profiles.yml'}; it has: {', '.join(outputs) or 'none'}")
@@ -127,7 +117,7 @@ def _target(profiles: dict[str, Any], target: str | None, project: Path, folder:
     schema = settings.get("schema") or settings.get("dataset")
     if not schema:
         raise UsageError(f"target {name!r} in {folder / 'profiles.yml'} names no schema")
-    return Target(name, str(settings.get("type")), str(schema), settings, project, folder)
+    return Target(name, str(settings.get("type")), str(schema), settings, project, folder, home)
 
 
 def _line(error: BaseException) -> str:

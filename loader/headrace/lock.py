@@ -1,0 +1,143 @@
+"""One sync at a time to a target: a lock that this machine keeps, and for a warehouse a lease that all machines see."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from typing import Any
+
+from .errors import LoadError
+from .load import connected
+from .target import Target
+
+LEASE_SECONDS = 300
+"""How long a machine that was killed keeps others away; it goes on at once itself."""
+
+RENEW_SECONDS = 60
+
+
+@contextmanager
+def alone(target: Target) -> Iterator[None]:
+    """Keep other syncs to this target away, of this machine and of others, until the process ends, however it ends.
+
+    Raises:
+        LoadError: another sync is under way.
+    """
+    with _locked(target):
+        if target.type == "duckdb":  # it lets in one process at a time
+            yield
+            return
+        with connected(target) as pipeline:
+            lease = _Lease(target, pipeline.sql_client())
+            lease.take()
+        with lease.kept():
+            yield
+
+
+@contextmanager
+def _locked(target: Target) -> Iterator[None]:
+    """Hold the lock of this target's working folder; the system lets go of it when the process ends."""
+    target.work_dir.mkdir(parents=True, exist_ok=True)
+    with (target.work_dir / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            raise LoadError(
+                f"another sync to target {target.name!r} is under way (process {lock.read().strip()}); "
+                "try again when it has ended"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+class _Lease:
+    """The row of the table `lease` that says who may load and build, and until when, by the warehouse's clock.
+
+    It is claimed by an update of that row where it has expired, which every warehouse runs one after the other. The
+    race to make the row may make two; they are updated as one.
+    """
+
+    def __init__(self, target: Target, client: Any) -> None:
+        """The lease on a target; the client connects to it."""
+        self.label = target.label
+        self.client = client
+        self.owner = f"{socket.gethostname()}:{uuid.getnode():x}:{target.work_dir}"
+        self.text = "string" if target.type == "bigquery" else "varchar(1000)"
+        self.until = 0.0
+
+    def take(self) -> None:
+        """Make the table where it is missing, and claim it. Raises LoadError when another machine has it."""
+        with self.client:
+            if not self.client.has_dataset():
+                try:
+                    self.client.create_dataset()
+                except Exception:
+                    if not self.client.has_dataset():  # another machine was quicker
+                        raise
+            self.client.execute_sql(f"create table if not exists lease (owner {self.text}, expires bigint)")
+            self.client.execute_sql(
+                "insert into lease (owner, expires) "
+                "select '', 0 from (select 1 as one) as seed where not exists (select 1 from lease)"
+            )
+        held = self.claim()
+        if held:
+            owner, expires = held
+            until = datetime.fromtimestamp(expires, timezone.utc)
+            raise LoadError(
+                f"{self.label}: a sync from another machine is under way ({owner}); if it was killed, this target is "
+                f"free from {until:%H:%M:%S} UTC on"
+            )
+
+    def claim(self) -> tuple[str, int] | None:
+        """Take or renew it; who has it and until when, if another one does."""
+        began = time.monotonic()
+        with self.client:
+            ((now,),) = self.client.execute_sql("select current_timestamp")
+            seconds = int(now.timestamp())
+            self.client.execute_sql(
+                "update lease set owner = %s, expires = %s where owner = %s or expires < %s",
+                self.owner,
+                seconds + LEASE_SECONDS,
+                self.owner,
+                seconds,
+            )
+            held = [
+                (owner, int(expires)) for owner, expires in self.client.execute_sql("select owner, expires from lease")
+            ]
+        others = [one for one in held if one[0] != self.owner]
+        if not others:
+            self.until = began + LEASE_SECONDS
+        return others[0] if others else None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew it from time to time, and give it back in the end."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._keep, args=(done,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            with suppress(Exception), self.client:  # it expires, too
+                self.client.execute_sql("update lease set expires = 0 where owner = %s", self.owner)
+
+    def _keep(self, done: threading.Event) -> None:
+        """Renew it until done. Whoever loses it must not write on: what this raises ends the process (see cli.py)."""
+        while not done.wait(RENEW_SECONDS):
+            held = None
+            with suppress(Exception):
+                held = self.claim()
+            if held or time.monotonic() > self.until:
+                raise LoadError(f"{self.label}: this sync could not renew its lease and has stopped; run it again")

@@ -1,0 +1,66 @@
+"""The grants that loader, dbt and readers need on a warehouse, as SQL: one template beside this for each."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from string import Template
+
+from dlt.common.destination.exceptions import DestinationException
+
+from ..errors import UsageError
+from ..load import connected
+from ..target import Target
+
+WAREHOUSES = ("bigquery", "snowflake", "redshift")
+NAME = re.compile(r"[A-Za-z_][\w$]*")
+PRINCIPAL = re.compile(r"(user|group|serviceAccount|domain|principal|principalSet):[^\s\"'\\]+")
+
+
+def grants(target: Target, loader: str, dbt: str, reader: str) -> str:
+    """The SQL for a target.
+
+    Args:
+        target: its schema, and the two that are published beside it.
+        loader: who loads: a role on Snowflake, a user on Redshift, a principal such as `serviceAccount:…` on BigQuery.
+        dbt: who builds, likewise.
+        reader: who reads the published schemas: a role on Snowflake and Redshift, a principal on BigQuery.
+
+    Raises:
+        UsageError: there is nothing to grant, or a name is none.
+    """
+    if target.type not in WAREHOUSES:
+        raise UsageError(f"{target.label}: there are no roles to set up; there are on {', '.join(WAREHOUSES)}")
+    is_bigquery = target.type == "bigquery"
+    for option, name in (("--loader", loader), ("--dbt", dbt), ("--reader", reader)):
+        if not (PRINCIPAL if is_bigquery else NAME).fullmatch(name):
+            wanted = "a principal such as group:product@example.com" if is_bigquery else "a plain name"
+            raise UsageError(f"{target.label}: {option} must be {wanted}, not {name!r}")
+    template = Template(files(__package__).joinpath(f"{target.type}.sql").read_text())
+    settings = target.settings
+    return template.substitute(
+        database=settings.get("database") or settings.get("dbname") or settings.get("project"),
+        warehouse=settings.get("warehouse"),
+        schema=target.schema,
+        loader=loader,
+        dbt=dbt,
+        reader=reader,
+    )
+
+
+def apply(target: Target, sql: str) -> int:
+    """Run the statements of `grants`, and say how many; what is there already stays.
+
+    Raises:
+        HeadraceError: the login of the target may not do that.
+    """
+    lines = [line for line in sql.splitlines() if not line.startswith("--")]
+    statements = [" ".join(one.split()) for one in "\n".join(lines).split(";") if one.strip()]
+    with connected(target) as pipeline, pipeline.sql_client() as client:
+        for statement in statements:
+            try:
+                client.execute_sql(statement)
+            except DestinationException as error:
+                if "already exists" not in str(error):
+                    raise
+    return len(statements)

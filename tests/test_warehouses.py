@@ -1,0 +1,646 @@
+"""The loader on every warehouse that it writes to: DuckDB, and the stand-ins for BigQuery, Snowflake and Redshift."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from datetime import datetime, timezone
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import standins
+import yaml
+from conftest import HOUR, Warehouse, event, ndjson
+from standins import StandIn
+
+pytestmark = pytest.mark.warehouses
+
+Rows = list[tuple[Any, ...]]
+numbers = count(1)
+
+SECRET = "s3cret-that-nobody-sees"
+
+
+class Remote(Warehouse):
+    """A warehouse with a profile of its own, in a schema that no other test has."""
+
+    def __init__(self, folder: Path, standin: StandIn | None) -> None:
+        super().__init__(folder)
+        self.type = standin.output["type"] if standin else "duckdb"
+        self.schema = f"product_{next(numbers)}"
+        self.output: dict[str, Any] = (
+            dict(standin.output) if standin else {"type": "duckdb", "path": str(self.database)}
+        )
+        self.output |= {"dataset" if self.type == "bigquery" else "schema": self.schema, "threads": 2}
+        self.profiles = folder / "profiles"
+        self.profiles.mkdir()
+        self.env |= {**(standin.env if standin else {}), "DBT_PROFILES_DIR": str(self.profiles)}
+        self.write_profile()
+
+    def write_profile(self, **changes: Any) -> None:
+        """Write the profile anew; None leaves a setting out."""
+        output = {name: value for name, value in {**self.output, **changes}.items() if value is not None}
+        profile = {"headrace": {"target": "warehouse", "outputs": {"warehouse": output}}}
+        (self.profiles / "profiles.yml").write_text(yaml.safe_dump(profile))
+
+    def rows(self, sql: str) -> Rows:
+        """Rows of a query; `{p}` stands for the schema. Numbers are int, times in UTC, whatever the client gives."""
+        found = QUERY[self.type](self, sql.format(p=self.schema))
+        return [tuple(map(plain, row)) for row in found]
+
+    def execute(self, sql: str) -> None:
+        QUERY[self.type](self, sql.format(p=self.schema))
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    return value
+
+
+def query_duckdb(warehouse: Remote, sql: str) -> Rows:
+    import duckdb
+
+    with duckdb.connect(warehouse.output["path"]) as connection:
+        connection.execute("set TimeZone = 'UTC'").fetchall()
+        return connection.execute(sql).fetchall()
+
+
+def query_bigquery(warehouse: Remote, sql: str) -> Rows:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import bigquery
+
+    options = {"api_endpoint": warehouse.output["api_endpoint"]}
+    with closing(bigquery.Client("test-project", AnonymousCredentials(), client_options=options)) as client:  # type: ignore[no-untyped-call]
+        return [tuple(row) for row in client.query(sql).result()]
+
+
+def query_snowflake(warehouse: Remote, sql: str) -> Rows:
+    import snowflake.connector
+
+    names = ("account", "host", "port", "protocol", "user", "password", "database", "warehouse", "role")
+    with closing(snowflake.connector.connect(**{name: warehouse.output[name] for name in names})) as connection:
+        return list(connection.cursor().execute(sql))
+
+
+def query_redshift(warehouse: Remote, sql: str) -> Rows:
+    import psycopg2
+
+    names = ("host", "port", "user", "password", "dbname", "sslmode")
+    with closing(psycopg2.connect(**{name: warehouse.output[name] for name in names})) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+
+QUERY: dict[str, Callable[[Remote, str], Rows]] = {
+    "duckdb": query_duckdb,
+    "bigquery": query_bigquery,
+    "snowflake": query_snowflake,
+    "redshift": query_redshift,
+}
+SERVERS = {"bigquery": standins.bigquery, "snowflake": standins.snowflake, "redshift": standins.redshift}
+
+
+@pytest.fixture(scope="session")
+def start() -> Iterator[Callable[[str], StandIn | None]]:
+    """Starts a stand-in when it is first asked for; all end with the session."""
+    running: dict[str, StandIn] = {}
+    with ExitStack() as stack:
+
+        def start(name: str) -> StandIn | None:
+            if name == "duckdb":
+                return None
+            if name not in running:
+                running[name] = stack.enter_context(SERVERS[name]())
+            return running[name]
+
+        yield start
+
+
+@pytest.fixture(params=QUERY)
+def warehouse(request: pytest.FixtureRequest, tmp_path: Path, start: Callable[[str], StandIn | None]) -> Remote:
+    """Each warehouse in turn; `@pytest.mark.parametrize("warehouse", ["redshift"], indirect=True)` chooses."""
+    return Remote(tmp_path, start(request.param))
+
+
+@pytest.fixture
+def feed(tmp_path: Path) -> Path:
+    path = tmp_path / "feed.ndjson"
+    path.write_bytes(ndjson(event("a")))
+    return path
+
+
+def on(*names: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("warehouse", names, indirect=True)
+
+
+# --- what arrives --------------------------------------------------------------------------------------------------
+
+JSON_TEXTS = {
+    "numbers": '{"a": 1.10, "b":1e3,"c":4611686018427387905, "d":-0.0}',
+    "quotes": """{"a":"it's \\"so\\"", "b": "'', ''';--", "c":"%s %(a)s %d 100%", "$$": "{p} $1 ?"}""",
+    "backslashes": r'{"a":"\\", "b":"C:\\temp\\new", "c":"\n\t\u00e9\\u0041", "d":"\\\\\""}',
+    "unicode": '{"é":"ß\u2028🙂 \u200b", "クリック":"\U0001f469\u200d\U0001f680"}',
+    "escaped zero": '{"a":"before\\u0000after"}',
+    "spaces": '{ "b" : 1 ,\t"a" : [ ] , "a" : null }',
+    "empty": "{}",
+}
+
+
+def test_what_a_file_holds_arrives(warehouse: Remote, tmp_path: Path) -> None:
+    """The text of the JSON to the byte, ids of 64 bits, times to the microsecond, and a path that wants quoting."""
+    feed = tmp_path / "it's 100% \\ odd_" / "events" / HOUR
+    feed.mkdir(parents=True)
+    path = feed / "a.ndjson"
+    lines = [
+        ndjson(event(name, event_properties=text, device_id=2**62 + number, session_id=-(2**63), view_id=2**63 - 1))
+        for number, (name, text) in enumerate(JSON_TEXTS.items())
+    ]
+    lines.append(ndjson(event("null", event_type=None, event_properties=None, session_id=None)))
+    lines.append(ndjson(event("early", event_time="1970-01-01T00:00:00.000001Z")))
+    lines.append(ndjson(event("precise", event_time="2026-03-02T23:59:59.999999Z")))
+    path.write_bytes(b"".join(lines) + b"not json\n")
+    assert "rejected: 1 x" in warehouse.sync(feed.parents[1], "--no-build")
+    assert (
+        dict(warehouse.rows("select event_id, event_properties from {p}.raw_events where view_id > 70")) == JSON_TEXTS
+    )
+    ids = warehouse.rows("select event_id, device_id, session_id, view_id from {p}.raw_events where view_id > 70")
+    assert sorted(ids, key=lambda row: row[1]) == [
+        (name, 2**62 + number, -(2**63), 2**63 - 1) for number, name in enumerate(JSON_TEXTS)
+    ]
+    times = dict(warehouse.rows("select event_id, event_time from {p}.raw_events"))
+    assert times["early"] == datetime(1970, 1, 1, microsecond=1, tzinfo=timezone.utc)
+    assert times["precise"] == datetime(2026, 3, 2, 23, 59, 59, 999_999, timezone.utc)
+    assert warehouse.rows(
+        "select event_type, event_properties, session_id, processed_time from {p}.raw_events where event_id = 'null'"
+    ) == [(None, None, None, datetime(2026, 3, 2, 1, tzinfo=timezone.utc))]
+    assert {row[0] for row in warehouse.rows("select _file from {p}.raw_events")} == {str(path)}
+    assert warehouse.rows("select position, content from {p}.rejected_events") == [(len(lines) + 1, "not json")]
+    ((rows, rejected, is_merged),) = warehouse.rows("select row_count, rejected, is_merged from {p}.loaded_files")
+    assert (rows, rejected, bool(is_merged)) == (len(lines), 1, False)
+
+
+def test_the_ledger_is_believed(warehouse: Remote, tmp_path: Path) -> None:
+    feed = tmp_path / "feed" / "events" / HOUR
+    feed.mkdir(parents=True)
+    (feed / "a.ndjson").write_bytes(ndjson(event("a")))
+    assert json.loads(warehouse.headrace("status", "--json"))["newest_load"] is None
+    warehouse.sync(tmp_path / "feed", "--no-build")
+    later = feed.with_name("ingested_time=2026-03-02 05:00:00")
+    later.mkdir()
+    (later / "b.ndjson").write_bytes(ndjson(event("b"), event("c")))
+    (feed / "a.ndjson").write_bytes(ndjson(event("a", updated_time=1_772_413_300_000)))
+    warehouse.sync(tmp_path / "feed", "--no-build")
+    warehouse.sync(tmp_path / "feed", "--no-build")
+    ledger = warehouse.rows("select path, row_count, is_recreated from {p}.loaded_files order by _dlt_load_id, path")
+    assert [(Path(path).name, rows, bool(again)) for path, rows, again in ledger] == [
+        ("a.ndjson", 1, False),
+        ("a.ndjson", 1, True),
+        ("b.ndjson", 2, False),
+    ]
+    status = json.loads(warehouse.headrace("status", "--json"))
+    assert (status["queued_loads"], status["queued_rows"], status["files"]) == (2, 4, {"queued": 2})
+    assert [(feed["waiting_files"], feed["lag_seconds"]) for feed in status["feeds"]] == [(0, 0.0)]
+
+
+LONG = json.dumps({"a": "é" * 33_000}, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("bucket", [False, True], ids=["insert", "copy"])
+@on("redshift")
+def test_redshift_holds_no_longer_text(warehouse: Remote, tmp_path: Path, bucket: bool) -> None:
+    """65,535 bytes: what is longer is a rejected row, not a failed load. With a bucket, Redshift copies from there."""
+    if bucket:
+        stage(warehouse)
+    fits = json.dumps({"a": "é" * ((65_535 - 8) // 2)}, ensure_ascii=False, separators=(",", ":"))
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("long", event_properties=LONG), event("fits", event_properties=fits), event("short")))
+    warehouse.sync(feed, "--no-build")
+    found = dict(warehouse.rows("select event_id, event_properties from {p}.raw_events"))
+    assert sorted(found) == ["fits", "short"]
+    assert found["fits"] == fits
+    ((position, reason, content),) = warehouse.rows("select position, reason, content from {p}.rejected_events")
+    assert (position, reason) == (1, "event_properties is longer than the 65,535 bytes that the warehouse holds")
+    assert json.loads(content[: content.index("ééé")] + '"}')["event_id"] == "long"
+    assert warehouse.rows("select row_count, rejected from {p}.loaded_files") == [(2, 1)]
+
+
+@on("duckdb", "bigquery", "snowflake")
+def test_others_hold_long_text(warehouse: Remote, tmp_path: Path) -> None:
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("long", event_properties=LONG)))
+    warehouse.sync(feed, "--no-build")
+    assert warehouse.rows("select event_properties from {p}.raw_events") == [(LONG,)]
+
+
+def stage(warehouse: Remote) -> None:
+    """A bucket for Redshift to copy from, on the S3 of its stand-in."""
+    import boto3
+
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=warehouse.env["AWS_ENDPOINT_URL"], **keys)
+    client.create_bucket(Bucket=warehouse.schema.replace("_", "-"))
+    names = {name.upper(): value for name, value in keys.items() if name != "region_name"}
+    bucket = f"s3://{warehouse.schema.replace('_', '-')}/staging"
+    warehouse.env |= {**names, "AWS_DEFAULT_REGION": "us-east-1", "DESTINATION__FILESYSTEM__BUCKET_URL": bucket}
+
+
+# --- one machine at a time -----------------------------------------------------------------------------------------
+
+
+def another_machine(warehouse: Remote, tmp_path: Path) -> Remote:
+    """The same target from another working folder, which is what the lease takes for another machine."""
+    other = Remote(tmp_path / "other", None)
+    other.type, other.schema, other.output, other.env = (
+        warehouse.type,
+        warehouse.schema,
+        warehouse.output,
+        {**warehouse.env},
+    )
+    return other
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_two_machines_at_once(warehouse: Remote, tmp_path: Path) -> None:
+    """One loads, the other says who has the lease and ends with 1; nothing of the first is taken for unfinished."""
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(b"".join(ndjson(event(f"{number}")) for number in range(1000)))
+    machines = [warehouse, another_machine(warehouse, tmp_path)]
+    command = [sys.executable, "-m", "headrace.cli", "sync", str(feed), "--no-build"]
+    running = [
+        subprocess.Popen(
+            command, cwd=one.project, env=one.env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for one in machines
+    ]
+    said = [process.communicate(timeout=300) for process in running]
+    failed = [words for process, (_, words) in zip(running, said, strict=True) if process.returncode]
+    assert all("a sync from another machine is under way" in words for words in failed), said
+    assert len(failed) < 2
+    assert warehouse.rows("select count(*), count(distinct _dlt_load_id) from {p}.raw_events") == [(1000, 1)]
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_a_lease_ends(warehouse: Remote, tmp_path: Path) -> None:
+    """Another machine's lease keeps a sync away until it expires; one's own, left by a kill, does not."""
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("a")))
+    warehouse.sync(feed, "--no-build")
+    ((owner, expires),) = warehouse.rows("select owner, expires from {p}.lease")
+    assert str(warehouse.project) in owner
+    assert expires == 0
+    warehouse.execute("update {p}.lease set owner = 'other machine', expires = 32503680000 where expires = 0")
+    assert "a sync from another machine is under way (other machine)" in warehouse.sync(feed, "--no-build", status=1)
+    warehouse.execute("update {p}.lease set expires = 1 where expires > 0")
+    warehouse.sync(feed, "--no-build")
+    warehouse.execute(f"update {{p}}.lease set owner = '{owner}', expires = 32503680000 where expires = 0")
+    warehouse.sync(feed, "--no-build")
+
+
+LOSING = """
+import sys, time
+import headrace.lock, headrace.load
+headrace.lock.RENEW_SECONDS = 0.2
+load_package = headrace.load.load_package
+headrace.load.load_package = lambda *arguments: (print("loading", flush=True), time.sleep(60))
+from headrace.cli import main
+main(sys.argv[1:])
+"""
+
+
+@on("snowflake")
+def test_who_loses_the_lease_stops(warehouse: Remote, tmp_path: Path) -> None:
+    """A machine that slept past its lease ends before it writes on."""
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("a")))
+    command = [sys.executable, "-c", LOSING, "sync", str(feed), "--no-build"]
+    with subprocess.Popen(
+        command, cwd=warehouse.project, env=warehouse.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "loading\n"
+        warehouse.execute("update {p}.lease set owner = 'other machine', expires = 32503680000 where expires > 0")
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said.strip().endswith("this sync could not renew its lease and has stopped; run it again")
+    assert "Traceback" not in said
+
+
+# --- kills ----------------------------------------------------------------------------------------------------------
+
+KILLS = [
+    "before the ledger is read",
+    "the package is normalized",
+    "only the events are loaded",
+    "all but the events are loaded",
+    "all data is loaded, without the marker",
+    "the marker is set",
+    "the package is put away",
+]
+COMPLETE = "_dlt_load_id in (select load_id from {p}._dlt_loads where status = 0)"
+
+
+@pytest.mark.parametrize("point", KILLS)
+@on("bigquery", "snowflake")
+def test_killed_at(warehouse: Remote, tmp_path: Path, point: str) -> None:
+    """Two hours, killed in each at the same point: one goes on with the working folder, the other without."""
+    warehouse.env["LOAD__WORKERS"] = "1"  # so that the jobs go in the order that the point asks for
+    hours = tmp_path / "feed" / "events"
+    expected: list[tuple[str, str]] = []
+    for hour in (1, 2):
+        folder = hours / f"ingested_time=2026-03-02 0{hour}:00:00"
+        folder.mkdir(parents=True)
+        for file in ("a", "b"):
+            names = [f"{hour}{file}{number}" for number in range(50)]
+            (folder / f"{file}.ndjson").write_bytes(b"".join(ndjson(event(name)) for name in names) + b"cut o\n")
+            expected += [(name, f"{folder}/{file}.ndjson") for name in names]
+        command = [sys.executable, str(Path(__file__).with_name("killer.py")), warehouse.type, point]
+        command += ["sync", str(tmp_path / "feed"), "--no-build"]
+        killed = subprocess.run(command, cwd=warehouse.project, env=warehouse.env, capture_output=True, text=True)
+        assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+        if hour == 2:
+            shutil.rmtree(warehouse.project / ".headrace")
+        warehouse.sync(tmp_path / "feed", "--no-build")
+        assert sorted(warehouse.rows("select event_id, _file from {p}.raw_events")) == sorted(expected)
+        assert sorted(warehouse.rows(f"select event_id, _file from {{p}}.raw_events where {COMPLETE}")) == sorted(
+            expected
+        )
+        files = sorted({file for _, file in expected})
+        for table, columns, rows in (
+            ("loaded_files", "path, row_count, rejected", [(file, 50, 1) for file in files]),
+            ("rejected_events", "file, position, content", [(file, 51, "cut o") for file in files]),
+        ):
+            assert sorted(warehouse.rows(f"select {columns} from {{p}}.{table} where {COMPLETE}")) == rows
+            assert sorted(warehouse.rows(f"select {columns} from {{p}}.{table}")) == rows
+
+
+# --- logins ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["key", "key with passphrase", "key file", "oauth", "programmatic_access_token"])
+@on("snowflake")
+def test_logins_to_snowflake(warehouse: Remote, feed: Path, tmp_path: Path, way: str) -> None:
+    passphrase = SECRET if way == "key with passphrase" else None
+    if way == "key file":
+        path = tmp_path / "key.p8"
+        path.write_text(private_key())
+        login = {"private_key_path": str(path)}
+    elif way.startswith("key"):
+        login = {"private_key": private_key(passphrase), "private_key_passphrase": passphrase}
+    else:
+        login = {"authenticator": way, "token": "the-token"}
+    warehouse.write_profile(password=None, **login)
+    warehouse.sync(feed, "--no-build")
+    assert warehouse.rows("select count(*) from {p}.raw_events") == [(1,)]
+
+
+@pytest.mark.parametrize("way", ["service-account", "service-account-json", "oauth-secrets"])
+@on("bigquery")
+def test_logins_to_bigquery(warehouse: Remote, feed: Path, tmp_path: Path, way: str, token_server: str) -> None:
+    """That of the other tests is `oauth`: application default credentials."""
+    del warehouse.env["GOOGLE_APPLICATION_CREDENTIALS"]
+    account = service_account(token_server)
+    (tmp_path / "key.json").write_text(json.dumps(account))
+    secrets = {"refresh_token": "x", "client_id": "x", "client_secret": "x", "token_uri": token_server}
+    login = {
+        "service-account": {"keyfile": str(tmp_path / "key.json")},
+        "service-account-json": {"keyfile_json": account},
+        "oauth-secrets": secrets,
+    }[way]
+    warehouse.write_profile(method=way, **login)
+    warehouse.sync(feed, "--no-build")
+    assert warehouse.rows("select count(*) from {p}.raw_events") == [(1,)]
+
+
+@on("redshift")
+def test_iam_login_to_redshift(warehouse: Remote, feed: Path) -> None:
+    """AWS gives a user and a password; the stand-in's PostgreSQL does not know that user, and says so."""
+    import boto3
+
+    keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
+    aws = boto3.client("redshift", endpoint_url=warehouse.env["AWS_ENDPOINT_URL"], **keys)
+    cluster = warehouse.schema.replace("_", "-")
+    aws.create_cluster(
+        ClusterIdentifier=cluster, NodeType="ra3.large", MasterUsername="admin", MasterUserPassword="Passw0rd"
+    )
+    warehouse.write_profile(
+        method="iam",
+        cluster_id=cluster,
+        region="us-east-1",
+        access_key_id="key",
+        secret_access_key=SECRET,
+        password=None,
+    )
+    assert 'password authentication failed for user "IAM:loader"' in complaint(warehouse, feed)
+
+
+@on("redshift", "bigquery")
+def test_a_login_that_cannot_be_mapped(warehouse: Remote, feed: Path) -> None:
+    other = {"role": "analyst"} if warehouse.type == "redshift" else {"execution_project": "payer"}
+    warehouse.write_profile(**other)
+    assert f"can't log in with '{next(iter(other))}' as dbt does" in complaint(warehouse, feed)
+
+
+# --- set-up ---------------------------------------------------------------------------------------------------------
+
+PRINCIPALS = {
+    "loader": "serviceAccount:loader@test-project.iam.gserviceaccount.com",
+    "dbt": "serviceAccount:dbt@test-project.iam.gserviceaccount.com",
+    "reader": "group:readers@example.com",
+}
+
+
+def options(who: dict[str, str]) -> list[str]:
+    return [word for option, name in who.items() for word in (f"--{option}", name)]
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_the_grants_are_sql(warehouse: Remote) -> None:
+    import sqlfluff
+
+    who = options(PRINCIPALS) if warehouse.type == "bigquery" else []
+    said = warehouse.headrace("setup", *who)
+    if warehouse.type != "bigquery":  # whose grants sqlfluff does not know
+        known = said.replace("on tables to role", "on tables to group")  # sqlfluff has no roles there
+        sqlfluff.parse(known, dialect=warehouse.type)
+    assert "$" not in said
+    wrong = {**PRINCIPALS, "reader": 'x"; drop schema'} if who else {"reader": "x; drop schema"}
+    assert "--reader must be" in warehouse.headrace("setup", *options(wrong), status=2)
+
+
+@on("duckdb")
+def test_duckdb_has_no_roles(warehouse: Remote) -> None:
+    assert "there are no roles to set up" in warehouse.headrace("setup", status=2)
+
+
+@on("snowflake")
+def test_setup_runs_on_snowflake(warehouse: Remote) -> None:
+    assert "30 statements have run" in warehouse.headrace("setup", "--apply")
+    schemas = {name.lower() for (name,) in warehouse.rows("select schema_name from information_schema.schemata")}
+    assert {warehouse.schema, f"{warehouse.schema}_analysis", f"{warehouse.schema}_marts"} <= schemas
+
+
+@on("redshift")
+def test_setup_gives_no_more_than_each_needs(warehouse: Remote, feed: Path) -> None:
+    """PostgreSQL's privileges are Redshift's, so this shows who may do what."""
+    import psycopg2
+
+    who = {name: f"{name}_{warehouse.schema}" for name in ("loader", "dbt", "reader")}
+    for _ in range(2):  # the second time all is there already
+        warehouse.headrace("setup", *options(who), "--apply")
+    for name in who.values():
+        warehouse.execute(f"alter role {name} login password '{SECRET}'")
+    owner = warehouse.output
+    warehouse.write_profile(user=who["loader"], password=SECRET)
+    warehouse.sync(feed, "--no-build")
+    warehouse.output = {**owner, "user": who["dbt"], "password": SECRET}
+    assert warehouse.rows("select count(*) from {p}.raw_events") == [(1,)]
+    warehouse.execute("create table {p}.events as select * from {p}.raw_events")
+    warehouse.execute("create view {p}_marts.sessions as select session_id from {p}.events")
+    warehouse.execute("delete from {p}.raw_events")
+    warehouse.execute("update {p}.loaded_files set is_merged = true")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        warehouse.execute("drop table {p}.raw_events")
+    warehouse.output = {**owner, "user": who["loader"], "password": SECRET}
+    assert warehouse.rows("select count(*) from {p}.events") == [(1,)]
+    for sql in ("delete from {p}.events", "create table {p}_marts.mine (a int)", "select * from {p}_marts.sessions"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            warehouse.execute(sql)
+    warehouse.output = {**owner, "user": who["reader"], "password": SECRET}
+    assert warehouse.rows("select session_id from {p}_marts.sessions") == [(7,)]
+    for sql in ("select * from {p}.events", "select * from {p}.raw_events", "create table {p}_marts.mine (a int)"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            warehouse.execute(sql)
+
+
+# --- what is wrong is said in one line, with status 2 ---------------------------------------------------------------
+
+SECONDS = 45
+"""All of it: a third is the start of Python on a busy machine."""
+
+
+def complaint(warehouse: Remote, feed: Path) -> str:
+    """The one line in which a sync says what is wrong."""
+    started = time.monotonic()
+    said = warehouse.sync(feed, "--no-build", status=2)
+    assert time.monotonic() - started < SECONDS
+    assert SECRET not in said
+    (line,) = [line for line in said.splitlines() if line.strip()]
+    assert line.startswith("headrace: warehouse (")
+    return line
+
+
+@on("snowflake", "redshift")
+def test_wrong_password(warehouse: Remote, feed: Path) -> None:
+    warehouse.write_profile(password=SECRET)
+    assert re.search("(?i)password", complaint(warehouse, feed))
+
+
+@on("bigquery")
+def test_a_service_account_that_google_does_not_know(warehouse: Remote, feed: Path, token_server: str) -> None:
+    account = service_account(f"{token_server}/unknown")
+    warehouse.write_profile(method="service-account-json", keyfile_json=account)
+    line = complaint(warehouse, feed)
+    assert "invalid_grant" in line
+    assert "PRIVATE KEY" not in line
+
+
+@on("snowflake", "redshift")
+def test_missing_database(warehouse: Remote, feed: Path) -> None:
+    name = "database" if warehouse.type == "snowflake" else "dbname"
+    warehouse.write_profile(**{name: "nowhere"})
+    assert re.search("(?i)nowhere|current database", complaint(warehouse, feed))
+
+
+@on("snowflake", "redshift")
+def test_missing_privilege(warehouse: Remote, feed: Path) -> None:
+    if warehouse.type == "snowflake":
+        warehouse.write_profile(role="READER")
+    else:
+        warehouse.execute(f"create role reader_{warehouse.schema} login password '{SECRET}'")
+        warehouse.write_profile(user=f"reader_{warehouse.schema}", password=SECRET)
+    assert re.search("(?i)permission denied|insufficient privileges", complaint(warehouse, feed))
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_unreachable_host(warehouse: Remote, feed: Path) -> None:
+    nobody = standins.free_port()
+    there = {"api_endpoint": f"http://127.0.0.1:{nobody}"} if warehouse.type == "bigquery" else {"port": nobody}
+    warehouse.write_profile(**there)
+    assert "can't connect" in complaint(warehouse, feed)
+
+
+@on("bigquery", "snowflake", "redshift")
+def test_a_profile_with_a_fault(warehouse: Remote, feed: Path) -> None:
+    required = {"bigquery": "method", "snowflake": "account", "redshift": "host"}[warehouse.type]
+    warehouse.write_profile(**{required: None})
+    line = complaint(warehouse, feed)
+    assert "the profile can't be used" in line or "the login in the profile can't be used" in line
+    assert ("authentication method" if warehouse.type == "bigquery" else f"'{required}' is a required") in line
+    warehouse.write_profile(**{"token" if warehouse.type == "bigquery" else "password": [SECRET]})
+    assert "is of a wrong type" in complaint(warehouse, feed)
+
+
+@pytest.fixture
+def token_server() -> Iterator[str]:
+    """Google's token endpoint: `/unknown` answers as for an account that it does not know."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            unknown = {"error": "invalid_grant", "error_description": "Invalid grant: account not found"}
+            known = {"access_token": "token", "expires_in": 3600, "token_type": "Bearer"}
+            self.send_response(400 if self.path == "/unknown" else 200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(json.dumps(unknown if self.path == "/unknown" else known).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def service_account(token_uri: str) -> dict[str, str]:
+    return {
+        "type": "service_account",
+        "project_id": "test-project",
+        "private_key_id": "1",
+        "private_key": private_key(),
+        "client_email": "loader@test-project.iam.gserviceaccount.com",
+        "client_id": "1",
+        "token_uri": token_uri,
+    }
+
+
+def private_key(passphrase: str | None = None) -> str:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    secret = passphrase and serialization.BestAvailableEncryption(passphrase.encode())
+    return (
+        rsa.generate_private_key(65537, 2048)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            secret or serialization.NoEncryption(),
+        )
+        .decode()
+    )
