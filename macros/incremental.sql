@@ -136,6 +136,20 @@
 {%- endmacro %}
 
 
+{% macro elapsed(start, end, unit) -%}
+    {{ return(adapter.dispatch('elapsed', 'headrace')(start, end, unit)) }}
+{%- endmacro %}
+
+{% macro default__elapsed(start, end, unit) -%}
+    {{ return(dbt.datediff(start, end, unit) | trim) }}
+{%- endmacro %}
+
+{% macro redshift__elapsed(start, end, unit) -%}
+    {#- datediff takes no timestamptz there. -#}
+    {{ return(dbt.datediff('(' ~ start ~ " at time zone 'UTC')", '(' ~ end ~ " at time zone 'UTC')", unit) | trim) }}
+{%- endmacro %}
+
+
 {% macro percentile(column, fraction) -%}
     {{ return(adapter.dispatch('percentile', 'headrace')(column, fraction)) }}
 {%- endmacro %}

@@ -66,7 +66,7 @@ having count(*) > 1
 {% test loaded_within(model, column_name, hours) %}
 select {{ column_name }}
 from {{ model }}
-where {{ column_name }} < cast({{ dbt.dateadd('hour', -hours, now()) }} as {{ type_timestamptz() }})
+where {{ column_name }} < cast({{ dbt.dateadd('hour', -hours, dbt.current_timestamp()) }} as {{ type_timestamptz() }})
 {% endtest %}
 
 
