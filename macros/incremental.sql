@@ -270,6 +270,19 @@
 {%- endmacro %}
 
 
+{% macro billed_days(column) -%}
+    {{ return(adapter.dispatch('billed_days', 'headrace')(column)) }}
+{%- endmacro %}
+
+{% macro default__billed_days(column) -%}
+    1 = 1
+{%- endmacro %}
+
+{% macro bigquery__billed_days(column) -%}
+    {{ batch_days(column) }}
+{%- endmacro %}
+
+
 {% macro days_in(column, relation) -%}
     select distinct
         {{ utc_day(column) }} as first_day,

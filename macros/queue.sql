@@ -54,10 +54,14 @@
 {%- endmacro %}
 
 
-{% test unique_in_batch(model, column_name) %}
+{% test unique_in_batch(model, column_name, day=none) %}
 select {{ column_name }}
 from {{ model }}
-where {{ column_name }} in (select {{ column_name }} from {{ ref('event_batch') }})
+where
+    {{ column_name }} in (select {{ column_name }} from {{ ref('event_batch') }})
+    {%- if day %}
+    and {{ billed_days(day) }}
+    {%- endif %}
 group by {{ column_name }}
 having count(*) > 1
 {% endtest %}

@@ -11,6 +11,16 @@ import sqlglot
 from sqlfluff.core import FluffConfig, Linter
 from sqlglot import exp
 
+BIGQUERY = {
+    "bigint": "INT64",
+    "boolean": "BOOL",
+    "date": "DATE",
+    "double": "DOUBLE",
+    "json": "JSON",
+    "timestamptz": "TIMESTAMP",
+}
+"""The project's names of types → GoogleSQL's; all else is text."""
+
 BOUND = (exp.Between, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.EQ)
 
 
@@ -43,27 +53,21 @@ def unparsable(target: Path, dialect: str) -> list[str]:
     return found
 
 
-def refused_by_bigquery(target: Path, staging: dict[str, dict[str, str]]) -> list[str]:
-    """The queries that Google's analyzer refuses, in types, too.
-
-    Args:
-        target: where dbt left its files.
-        staging: the tables that exist before a run, each with its columns' types.
-    """
+def refused_by_bigquery(target: Path) -> list[str]:
+    """The queries that Google's analyzer refuses, in types, too; relations are as the project declares them."""
     from standins.bigquery_analyzer import Analyzer, ServerError
 
+    manifest = json.loads((target / "manifest.json").read_text())
     analyzer = Analyzer()
-    for relation, columns in staging.items():
-        analyzer.add_table(relation, columns)
+    for node in [*manifest["nodes"].values(), *manifest["sources"].values()]:
+        columns = {name: BIGQUERY.get(column["data_type"], "STRING") for name, column in node["columns"].items()}
+        analyzer.add_table(node["relation_name"] or node["name"], columns)
     found = []
     for node in nodes(target):
         try:
-            columns = analyzer.analyze(node["compiled_code"])
+            analyzer.analyze(node["compiled_code"])
         except ServerError as error:
             found.append(f"{node['name']}: {error}")
-            continue
-        if node["resource_type"] == "model":
-            analyzer.add_table(".".join((node["database"], node["schema"], node["alias"])), columns)
     return found
 
 
