@@ -7,7 +7,7 @@
             | selectattr('name', 'equalto', table) | map(attribute='columns') | first -%}
         {%- set landed = load_relation(relation) -%}
         {%- set present = {} -%}
-        {%- for column in adapter.get_columns_in_relation(landed) if landed is not none -%}
+        {%- for column in (adapter.get_columns_in_relation(landed) if landed is not none else []) -%}
             {%- do present.update({column.name | lower: column}) -%}
         {%- endfor -%}
         {%- set other = [] -%}

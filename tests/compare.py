@@ -1,7 +1,7 @@
 """The published relations of a warehouse as plain values, so that two warehouses can be compared row by row.
 
-A warehouse is asked through `query`, which takes SQL and returns the names of the columns and the rows, as its own client
-gives them. What engines spell differently is put into one form: times in UTC, JSON parsed, numbers by their value.
+A warehouse is asked through `query`, which takes SQL and returns the names of the columns and the rows, as its own
+client gives them. What engines spell differently is put into one form: times in UTC, JSON parsed, numbers by value.
 """
 
 from __future__ import annotations

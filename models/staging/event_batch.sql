@@ -3,8 +3,9 @@
     'event_type', 'event_properties', 'source_type', 'source_properties', '_feed_updated_time', '_file',
     '_has_other_files', '_load_id', '_content_hash', '_is_withdrawn', '_source_event_id',
 ] -%}
+{%- set text, json = warehouse_type('varchar'), warehouse_type('json') -%}
 {%- set content = {
-    'event_type': 'varchar', 'event_properties': 'json', 'source_properties': 'json', '_content_hash': 'varchar',
+    'event_type': text, 'event_properties': json, 'source_properties': json, '_content_hash': text,
 } -%}
 
 {%- if var('managed_events') -%}
@@ -14,7 +15,7 @@ select
     event_id,
     {%- for column in columns %}
     {#- The whole table is in the first batch, and nothing asks a batch for its JSON. #}
-    {% if column.endswith('_properties') %}cast(null as {{ warehouse_type('json') }}) as {% endif %}{{ column }},
+    {% if column.endswith('_properties') %}cast(null as {{ json }}) as {% endif %}{{ column }},
     {%- endfor %}
     event_id as _earlier_event_id,
     true as _is_delivered,
@@ -170,7 +171,11 @@ union all
 select
     existing.event_id,
     {%- for column in columns %}
-    {% if column in content %}cast(null as {{ warehouse_type(content[column]) }}) as {{ column }}{% else %}existing.{{ column }}{% endif %},
+    {% if column in content -%}
+    cast(null as {{ content[column] }}) as {{ column }},
+    {%- else -%}
+    existing.{{ column }},
+    {%- endif %}
     {%- endfor %}
     existing.event_id as _earlier_event_id,
     false as _is_delivered,
