@@ -55,7 +55,7 @@ reached as (
     select
         {%- for number in numbers %}
         count(distinct case
-            when {{ dbt.datediff('start_' ~ number, 'event_time', 'microsecond') }} <= {{ longest }} then subject
+            when {{ elapsed('start_' ~ number, 'event_time', 'microsecond') }} <= {{ longest }} then subject
         end) as reached_{{ number }}{{ ',' if not loop.last }}
         {%- endfor %}
     from step_{{ numbers[-1] }}

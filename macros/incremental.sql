@@ -1,11 +1,71 @@
 {# Every difference between the warehouses' merges and times is in this file. #}
 
-{% macro type_timestamptz() -%}
-    {{ return(adapter.dispatch('type_timestamptz', 'headrace')()) }}
+{% macro warehouse_type(data_type) -%}
+    {{ return(warehouse_types().get(data_type, data_type)) }}
 {%- endmacro %}
 
-{% macro default__type_timestamptz() -%}
-    timestamptz
+
+{% macro warehouse_types() -%}
+    {{ return(adapter.dispatch('warehouse_types', 'headrace')()) }}
+{%- endmacro %}
+
+{% macro default__warehouse_types() -%}
+    {{ return({}) }}
+{%- endmacro %}
+
+{% macro bigquery__warehouse_types() -%}
+    {{ return({
+        'varchar': 'string', 'bigint': 'int64', 'double': 'float64', 'boolean': 'bool', 'timestamptz': 'timestamp'
+    }) }}
+{%- endmacro %}
+
+{% macro snowflake__warehouse_types() -%}
+    {{ return({'bigint': 'number(38, 0)', 'double': 'float', 'timestamptz': 'timestamp_ntz', 'json': 'variant'}) }}
+{%- endmacro %}
+
+{% macro redshift__warehouse_types() -%}
+    {#- In a table, varchar alone would be 256 bytes. -#}
+    {{ return({'varchar': 'varchar(65535)', 'double': 'double precision', 'json': 'super'}) }}
+{%- endmacro %}
+
+
+{% macro in_warehouse_types(columns) -%}
+    {%- set typed = {} -%}
+    {%- for name, column in columns.items() -%}
+        {%- do typed.update({name: dict(column, data_type=warehouse_type(column.data_type))}) -%}
+    {%- endfor -%}
+    {{ return(typed) }}
+{%- endmacro %}
+
+{% macro default__get_empty_schema_sql(columns) -%}
+    {{ return(dbt.default__get_empty_schema_sql(in_warehouse_types(columns))) }}
+{%- endmacro %}
+
+{% macro default__get_table_columns_and_constraints() -%}
+    (
+        {{ adapter.render_raw_columns_constraints(raw_columns=in_warehouse_types(model['columns'])) | join(',\n') }}
+    )
+{%- endmacro %}
+
+
+{% macro type_timestamptz() -%}
+    {{ return(warehouse_type('timestamptz')) }}
+{%- endmacro %}
+
+
+{% macro as_declared(column, landed) -%}
+    {{ return(adapter.dispatch('as_declared', 'headrace')(column, landed)) }}
+{%- endmacro %}
+
+{% macro default__as_declared(column, landed) -%}
+    {{ return(column.name) }}
+{%- endmacro %}
+
+{% macro snowflake__as_declared(column, landed) -%}
+    {%- if column.data_type == 'timestamptz' and landed.dtype != 'TIMESTAMP_NTZ' -%}
+        {{ return("cast(convert_timezone('UTC', " ~ column.name ~ ') as ' ~ type_timestamptz() ~ ')') }}
+    {%- endif -%}
+    {{ return(column.name) }}
 {%- endmacro %}
 
 
@@ -15,7 +75,15 @@
 
 
 {% macro now() -%}
+    {{ return(adapter.dispatch('now', 'headrace')()) }}
+{%- endmacro %}
+
+{% macro default__now() -%}
     cast({{ dbt.current_timestamp() }} as {{ type_timestamptz() }})
+{%- endmacro %}
+
+{% macro snowflake__now() -%}
+    sysdate()
 {%- endmacro %}
 
 
@@ -28,6 +96,14 @@
     cast({{ column }} at time zone 'UTC' as date)
 {%- endmacro %}
 
+{% macro bigquery__utc_day(column) -%}
+    date({{ column }}, 'UTC')
+{%- endmacro %}
+
+{% macro snowflake__utc_day(column) -%}
+    cast({{ column }} as date)
+{%- endmacro %}
+
 
 {% macro local_day(column) -%}
     {{ return(adapter.dispatch('local_day', 'headrace')(column)) }}
@@ -35,6 +111,14 @@
 
 {% macro default__local_day(column) -%}
     cast({{ column }} at time zone '{{ var("reporting_timezone") }}' as date)
+{%- endmacro %}
+
+{% macro bigquery__local_day(column) -%}
+    date({{ column }}, '{{ var("reporting_timezone") }}')
+{%- endmacro %}
+
+{% macro snowflake__local_day(column) -%}
+    cast(convert_timezone('UTC', '{{ var("reporting_timezone") }}', {{ column }}) as date)
 {%- endmacro %}
 
 
@@ -47,6 +131,24 @@
     cast({{ dbt.date_trunc(period, column) }} as date)
 {%- endmacro %}
 
+{% macro bigquery__period_start(column, period) -%}
+    date_trunc({{ column }}, {{ 'isoweek' if period == 'week' else period }})
+{%- endmacro %}
+
+
+{% macro elapsed(start, end, unit) -%}
+    {{ return(adapter.dispatch('elapsed', 'headrace')(start, end, unit)) }}
+{%- endmacro %}
+
+{% macro default__elapsed(start, end, unit) -%}
+    {{ return(dbt.datediff(start, end, unit) | trim) }}
+{%- endmacro %}
+
+{% macro redshift__elapsed(start, end, unit) -%}
+    {#- datediff takes no timestamptz there. -#}
+    {{ return(dbt.datediff('(' ~ start ~ " at time zone 'UTC')", '(' ~ end ~ " at time zone 'UTC')", unit) | trim) }}
+{%- endmacro %}
+
 
 {% macro percentile(column, fraction) -%}
     {{ return(adapter.dispatch('percentile', 'headrace')(column, fraction)) }}
@@ -54,6 +156,15 @@
 
 {% macro default__percentile(column, fraction) -%}
     percentile_cont({{ fraction }}) within group (order by {{ column }})
+{%- endmacro %}
+
+{% macro bigquery__percentile(column, fraction) -%}
+    {#- percentile_cont is no aggregate there. -#}
+    {%- set values = 'array_agg(' ~ column ~ ' ignore nulls order by ' ~ column ~ ')' -%}
+    {%- set place = '(' ~ fraction ~ ' * (count(' ~ column ~ ') - 1))' -%}
+    {%- set lower = values ~ '[safe_offset(cast(floor(' ~ place ~ ') as int64))]' -%}
+    {%- set upper = values ~ '[safe_offset(cast(ceil(' ~ place ~ ') as int64))]' -%}
+    {{ lower }} + ({{ place }} - floor({{ place }})) * ({{ upper }} - {{ lower }})
 {%- endmacro %}
 
 
@@ -65,6 +176,30 @@
 
 {% macro duckdb__rows_ordered_by(column) -%}
     order by {{ column }}
+{%- endmacro %}
+
+
+{% macro layout(day, filter_by, join_by) -%}
+    {{ return(adapter.dispatch('layout', 'headrace')(day, filter_by, join_by)) }}
+{%- endmacro %}
+
+{% macro default__layout(day, filter_by, join_by) -%}
+    {{ return({}) }}
+{%- endmacro %}
+
+{% macro bigquery__layout(day, filter_by, join_by) -%}
+    {{ return({
+        'partition_by': {'field': day, 'data_type': 'timestamp', 'granularity': 'day'},
+        'cluster_by': [filter_by, join_by],
+    }) }}
+{%- endmacro %}
+
+{% macro snowflake__layout(day, filter_by, join_by) -%}
+    {{ return({'cluster_by': ['cast(' ~ day ~ ' as date)']}) }}
+{%- endmacro %}
+
+{% macro redshift__layout(day, filter_by, join_by) -%}
+    {{ return({'sort': day, 'dist': join_by}) }}
 {%- endmacro %}
 
 
@@ -112,7 +247,7 @@
         {%- endif -%}
     {%- endfor -%}
     {%- if rows | length == 0 -%}
-        1 = 0
+        {{ column }} < {{ timestamptz('0001-01-01 00:00:00') }}
     {%- else -%}
         (
         {%- for first_day, last_day in ranges %}
@@ -135,6 +270,19 @@
 {%- endmacro %}
 
 
+{% macro billed_days(column) -%}
+    {{ return(adapter.dispatch('billed_days', 'headrace')(column)) }}
+{%- endmacro %}
+
+{% macro default__billed_days(column) -%}
+    1 = 1
+{%- endmacro %}
+
+{% macro bigquery__billed_days(column) -%}
+    {{ batch_days(column) }}
+{%- endmacro %}
+
+
 {% macro days_in(column, relation) -%}
     select distinct
         {{ utc_day(column) }} as first_day,
@@ -143,20 +291,33 @@
 {%- endmacro %}
 
 
+{% macro with_batch_days(predicates) -%}
+    {%- set column = (config.get('meta') or {}).get('prune_by_day') -%}
+    {{ return((predicates or []) + ([batch_days('DBT_INTERNAL_DEST.' ~ column)] if column else [])) }}
+{%- endmacro %}
+
 {% macro duckdb__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates=none) -%}
     {{- dbt.duckdb__get_merge_sql(
-        target, source, unique_key, dest_columns, with_merged_days(source, incremental_predicates)
+        target, source, unique_key, dest_columns, with_batch_days(incremental_predicates)
     ) -}}
 {%- endmacro %}
 
+{% macro bigquery__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates=none) -%}
+    {{- dbt.default__get_merge_sql(
+        target, source, unique_key, dest_columns, with_batch_days(incremental_predicates)
+    ) -}}
+{%- endmacro %}
 
-{% macro with_merged_days(source, incremental_predicates) -%}
-    {%- set column = (config.get('meta') or {}).get('prune_by_day') -%}
-    {%- if column is none -%}
-        {{ return(incremental_predicates) }}
-    {%- endif -%}
-    {%- set days = day_ranges('DBT_INTERNAL_DEST.' ~ column, days_in(column, source)) -%}
-    {{ return((incremental_predicates or []) + [days]) }}
+{% macro snowflake__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates=none) -%}
+    {{- dbt.snowflake__get_merge_sql(
+        target, source, unique_key, dest_columns, with_batch_days(incremental_predicates)
+    ) -}}
+{%- endmacro %}
+
+{% macro redshift__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates=none) -%}
+    {{- dbt.redshift__get_merge_sql(
+        target, source, unique_key, dest_columns, with_batch_days(incremental_predicates)
+    ) -}}
 {%- endmacro %}
 
 

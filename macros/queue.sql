@@ -6,20 +6,26 @@
         {%- set declared = graph.sources.values() | selectattr('source_name', 'equalto', 'loader')
             | selectattr('name', 'equalto', table) | map(attribute='columns') | first -%}
         {%- set landed = load_relation(relation) -%}
-        {%- set present = adapter.get_columns_in_relation(landed) | map(attribute='name') | map('lower') | list
-            if landed is not none else [] -%}
-        {%- set missing = declared.values() | rejectattr('name', 'in', present) | list -%}
-        {%- if not missing -%}
+        {%- set present = {} -%}
+        {%- for column in (adapter.get_columns_in_relation(landed) if landed is not none else []) -%}
+            {%- do present.update({column.name | lower: column}) -%}
+        {%- endfor -%}
+        {%- set other = [] -%}
+        {%- set columns = [] -%}
+        {%- for column in declared.values() -%}
+            {%- set value = as_declared(column, present[column.name]) if column.name in present
+                else 'cast(null as ' ~ warehouse_type(column.data_type) ~ ')' -%}
+            {%- do columns.append(value ~ ' as ' ~ column.name) -%}
+            {%- if value != column.name -%}
+                {%- do other.append(column.name) -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- if not other -%}
             {{ relation }}
         {%- else -%}
         (
             select
-            {%- if present %}
-                present.*,
-            {%- endif %}
-            {%- for column in missing %}
-                cast(null as {{ column.data_type }}) as {{ column.name }}{{ ',' if not loop.last }}
-            {%- endfor %}
+                {{ columns | join(',\n                ') }}
             {{ 'from ' ~ relation ~ ' as present' if present else 'limit 0' }}
         )
         {%- endif -%}
@@ -48,10 +54,14 @@
 {%- endmacro %}
 
 
-{% test unique_in_batch(model, column_name) %}
+{% test unique_in_batch(model, column_name, day=none) %}
 select {{ column_name }}
 from {{ model }}
-where {{ column_name }} in (select {{ column_name }} from {{ ref('event_batch') }})
+where
+    {{ column_name }} in (select {{ column_name }} from {{ ref('event_batch') }})
+    {%- if day %}
+    and {{ billed_days(day) }}
+    {%- endif %}
 group by {{ column_name }}
 having count(*) > 1
 {% endtest %}
@@ -60,7 +70,7 @@ having count(*) > 1
 {% test loaded_within(model, column_name, hours) %}
 select {{ column_name }}
 from {{ model }}
-where {{ column_name }} < {{ dbt.dateadd('hour', -hours, now()) }}
+where {{ column_name }} < cast({{ dbt.dateadd('hour', -hours, dbt.current_timestamp()) }} as {{ type_timestamptz() }})
 {% endtest %}
 
 

@@ -9,7 +9,7 @@
     {#- A live event is either of the batch or lies within its session as we know it. #}
     {%- set days_of_touched_sessions -%}
         {{ days_in('event_time', event_batch) }}
-        union
+        union all
         select
             {{ utc_day('sessions.start_time') }} as first_day,
             {{ utc_day('sessions.end_time') }} as last_day

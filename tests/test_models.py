@@ -627,6 +627,8 @@ def test_everything_is_described(tmp_path, target_path):
         assert list(catalog["nodes"][unique_id]["columns"]) == list(nodes[unique_id]["columns"]), unique_id
     macros = [m for m in manifest["macros"].values() if m["package_name"] == "headrace"]
     assert macros
+    # What differs between warehouses is described once.
+    described = {m["name"].rpartition("__")[2] for m in macros if m["description"]}
     for macro in macros:
-        assert macro["description"], macro["name"]
+        assert macro["name"].rpartition("__")[2] in described, macro["name"]
         assert all(argument["description"] for argument in macro["arguments"]), macro["name"]

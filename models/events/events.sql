@@ -1,7 +1,8 @@
 {{ config(
     materialized='view' if var('managed_events') else 'incremental',
     unique_key='event_id',
-    meta={'prune_by_day': 'event_time'}
+    meta={'prune_by_day': 'event_time'},
+    **layout('event_time', filter_by='event_type', join_by='device_id')
 ) }}
 
 {%- if var('managed_events') %}

@@ -1,4 +1,4 @@
-{%- set duration = dbt.datediff('sessions.start_time', 'sessions.end_time', 'second') | trim -%}
+{%- set duration = elapsed('sessions.start_time', 'sessions.end_time', 'second') -%}
 {%- set replays = "'https://" ~ var('fullstory_replay_host') ~ '/ui/' ~ var('fullstory_org_id') ~ "/session/'" %}
 -- Who a session belongs to is asked when it is read: a device identified today is known for its sessions of last year,
 -- and none of them is written again.

@@ -3,7 +3,10 @@
     'event_type', 'event_properties', 'source_type', 'source_properties', '_feed_updated_time', '_file',
     '_has_other_files', '_load_id', '_content_hash', '_is_withdrawn', '_source_event_id',
 ] -%}
-{%- set content = ['event_type', 'event_properties', 'source_properties', '_content_hash'] -%}
+{%- set text, json = warehouse_type('varchar'), warehouse_type('json') -%}
+{%- set content = {
+    'event_type': text, 'event_properties': json, 'source_properties': json, '_content_hash': text,
+} -%}
 
 {%- if var('managed_events') -%}
 
@@ -12,7 +15,7 @@ select
     event_id,
     {%- for column in columns %}
     {#- The whole table is in the first batch, and nothing asks a batch for its JSON. #}
-    {% if column.endswith('_properties') %}{{ parse_json('null') }} as {% endif %}{{ column }},
+    {% if column.endswith('_properties') %}cast(null as {{ json }}) as {% endif %}{{ column }},
     {%- endfor %}
     event_id as _earlier_event_id,
     true as _is_delivered,
@@ -168,7 +171,11 @@ union all
 select
     existing.event_id,
     {%- for column in columns %}
-    {% if column in content %}null as {{ column }}{% else %}existing.{{ column }}{% endif %},
+    {% if column in content -%}
+    cast(null as {{ content[column] }}) as {{ column }},
+    {%- else -%}
+    existing.{{ column }},
+    {%- endif %}
     {%- endfor %}
     existing.event_id as _earlier_event_id,
     false as _is_delivered,

@@ -1,7 +1,8 @@
 {{ config(
     unique_key='event_id',
     meta={'prune_by_day': 'event_time'},
-    post_hook="{{ delete_stale('event_id', ref('event_batch')) }} and {{ batch_days('event_time') }}"
+    post_hook="{{ delete_stale('event_id', ref('event_batch')) }} and {{ batch_days('event_time') }}",
+    **layout('event_time', filter_by='event_type', join_by='user_id')
 ) }}
 
 {%- set event_batch = ref('event_batch') -%}

@@ -10,8 +10,8 @@
 {%- set page_name = json_text('event_properties', 'page_name') -%}
 {%- set measures = ['duration_millis', 'active_duration_millis', 'inactive_duration_millis', 'max_scroll_depth'] -%}
 {%- set page_columns = ['page_definition_id', 'page_name', 'url_full_url', 'url_host', 'url_path'] -%}
-{%- set duration = dbt.datediff('start_time', 'end_time', 'millisecond') | trim -%}
-{%- set pause = dbt.datediff('event_time', 'next_active_time', 'millisecond') | trim %}
+{%- set duration = elapsed('start_time', 'end_time', 'millisecond') -%}
+{%- set pause = elapsed('event_time', 'next_active_time', 'millisecond') %}
 
 with live_events as (
     {{ live_events(ref('int_sessions')) }}
