@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from headrace.feed import Feed
 from headrace.load import Loaded, load
 from headrace.rows import RAW_EVENTS
 from headrace.status import status
-from headrace.target import Target, read_target
+from headrace.target import read_target
 
 
 class Staging:
@@ -27,8 +28,7 @@ class Staging:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.database = folder / "staging.duckdb"
         monkeypatch.setenv("HEADRACE_DUCKDB", str(self.database))
-        found = read_target(None, PROJECT)
-        self.target = Target(found.name, found.type, found.schema, found.settings, folder, found.profiles_dir)
+        self.target = replace(read_target(None, PROJECT), home=folder)
         self.feed = folder / "feed"
         self.feed.mkdir()
 

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,7 +36,7 @@ from conftest import HOUR, PROJECT, Warehouse, event, ndjson
 from headrace.errors import HeadraceError, LoadError, UsageError
 from headrace.feed import Feed
 from headrace.load import NEWEST, Loaded, Span, load
-from headrace.target import Target, read_target
+from headrace.target import read_target
 
 NO_GRPC = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
 """Without this, gcsfs asks Google's own gRPC endpoint what kind of bucket it is; the emulator has none."""
@@ -367,8 +368,7 @@ class Staging:
         folder.mkdir(exist_ok=True)
         self.database = folder / "staging.duckdb"
         monkeypatch.setenv("HEADRACE_DUCKDB", str(self.database))
-        found = read_target(None, PROJECT)
-        self.target = Target(found.name, found.type, found.schema, found.settings, folder, found.profiles_dir)
+        self.target = replace(read_target(None, PROJECT), home=folder)
 
     def load(self, address: str | Path, span: Span = NEWEST) -> Loaded:
         forget_clients()
