@@ -35,7 +35,7 @@ create table product.raw_definitions (
 );
 create table product.loaded_files (
     path varchar, kind varchar, ingested_time timestamptz, size bigint, version varchar, content_hash varchar,
-    rows bigint, rejected bigint, first_event_time timestamptz, last_event_time timestamptz, is_recreated boolean,
+    row_count bigint, rejected bigint, first_event_time timestamptz, last_event_time timestamptz, is_recreated boolean,
     is_merged boolean, _dlt_load_id varchar
 );
 create table product._dlt_loads (
@@ -155,7 +155,7 @@ class Warehouse:
             ledger = {
                 "path": file,
                 "kind": kind,
-                "rows": len(rows),
+                "row_count": len(rows),
                 "first_event_time": times[0] if times else None,
                 "last_event_time": times[-1] if times else None,
                 "is_recreated": recreated,

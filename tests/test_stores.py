@@ -499,7 +499,7 @@ def seed(store: Store, count: int) -> None:
 def note_as_loaded(staging: Staging, address: str) -> int:
     """Put all that lies in the feed into the ledger. A hundred files were loaded; the rest would take minutes here."""
     listed = pa.Table.from_pylist(
-        [{"path": f.path, "kind": "events", "ingested_time": f.hour, "size": f.size, "version": f.version, "rows": 1}
+        [{"path": f.path, "kind": "events", "ingested_time": f.hour, "size": f.size, "version": f.version, "row_count": 1}
          for f in Feed.at(address).files()]
     )  # fmt: skip
     with duckdb.connect(str(staging.database)) as connection:
