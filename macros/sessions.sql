@@ -86,6 +86,36 @@
 {%- endmacro %}
 
 
+{% macro last_of_device(devices) -%}
+    {%- set last_columns = {
+        'user_agent': 'last_device_user_agent',
+        'type': 'last_device_type',
+        'operating_system': 'last_device_operating_system',
+        'browser': 'last_device_browser',
+        'browser_version': 'last_device_browser_version',
+        'geo_ip_address': 'last_geo_ip_address',
+        'geo_country': 'last_geo_country',
+        'geo_region': 'last_geo_region',
+        'geo_city': 'last_geo_city',
+        'geo_lat_long': 'last_geo_lat_long',
+        'event_time': 'last_event_time',
+    } -%}
+    {%- for column, name in last_columns.items() -%}
+        {{ devices }}.{{ column }} as {{ name }},
+{% endfor -%}
+    {{ devices }}.event_id as last_event_id
+{%- endmacro %}
+
+
+{% macro page_id() -%}
+    case
+        when page_definition_id is not null then page_definition_id
+        when url_host is not null or url_path is not null
+            then {{ dbt.concat(["coalesce(url_host, '')", "coalesce(url_path, '')"]) }}
+    end
+{%- endmacro %}
+
+
 {% test unique_in_touched(model, columns, touched) %}
 select {{ columns | join(', ') }}
 from {{ model }}

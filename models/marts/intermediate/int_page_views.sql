@@ -147,12 +147,7 @@ all_views as (
 on_pages as (
     select
         all_views.*,
-        case
-            when page_definition_id is not null then page_definition_id
-            when url_host is not null or url_path is not null
-                then {{ dbt.concat(["coalesce(url_host, '')", "coalesce(url_path, '')"]) }}
-            else page_name
-        end as page_id
+        coalesce({{ page_id() | indent(8) }}, page_name) as page_id
     from all_views
 )
 

@@ -31,7 +31,7 @@ parsed as (
 on_pages as (
     select
         parsed.*,
-        coalesce(page_definition_id, {{ dbt.concat(["coalesce(url_host, '')", "coalesce(url_path, '')"]) }}) as page_id
+        {{ page_id() | indent(8) }} as page_id
     from parsed
     where
         page_definition_id is not null
