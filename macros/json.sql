@@ -56,15 +56,6 @@
 {%- endmacro %}
 
 
-{% macro json_timestamp(column, path) -%}
-    {{ return(adapter.dispatch('json_timestamp', 'headrace')(column, path)) }}
-{%- endmacro %}
-
-{% macro default__json_timestamp(column, path) -%}
-    try_cast({{ json_text(column, path) }} as {{ type_timestamptz() }})
-{%- endmacro %}
-
-
 {% macro json_object(column, path) -%}
     {{ return(adapter.dispatch('json_object', 'headrace')(column, path)) }}
 {%- endmacro %}

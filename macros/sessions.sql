@@ -1,10 +1,8 @@
 {% macro live_events(sessions) -%}
     {%- set event_batch = ref('event_batch') -%}
     {%- set touched_sessions = ref('touched_sessions') -%}
-    select
-        events.*,
-        {{ full_session_id('events') }} as full_session_id
-    from {{ ref('events') }} as events
+    select events.*
+    from {{ ref('int_parsed_events') }} as events
     {%- if is_incremental() %}
     {#- A live event is either of the batch or lies within its session as we know it. #}
     {%- set days_of_touched_sessions -%}
@@ -16,11 +14,10 @@
         from {{ sessions }} as sessions
         inner join {{ touched_sessions }} as touched on sessions.full_session_id = touched.full_session_id
     {%- endset %}
-    inner join {{ touched_sessions }} as touched
-        on events.device_id = touched.device_id and events.session_id = touched.session_id
+    inner join {{ touched_sessions }} as touched on events.full_session_id = touched.full_session_id
     {%- endif %}
     where
-        {{ is_live_in_session('events') }}
+        {{ is_in_session('events') }}
         {%- if is_incremental() %}
         and {{ day_ranges('events.event_time', days_of_touched_sessions) }}
         {%- endif %}
@@ -31,11 +28,10 @@
     {%- set touched_days = ref('touched_days') -%}
     select
         events.*,
-        {{ full_session_id('events') }} as full_session_id,
         {{ local_day('events.event_time') }} as day
-    from {{ ref('events') }} as events
+    from {{ ref('int_parsed_events') }} as events
     where
-        {{ is_live_in_session('events') }}
+        {{ is_in_session('events') }}
         and events.event_time is not null
         {%- if is_incremental() %}
         {#- A local day lies within three days of UTC, whatever the zone. #}
@@ -52,10 +48,8 @@
 {%- endmacro %}
 
 
-{% macro is_live_in_session(relation) -%}
-    {{ relation }}.event_type is not null
-        and {{ relation }}.device_id is not null
-        and {{ relation }}.session_id is not null
+{% macro is_in_session(relation) -%}
+    {{ relation }}.full_session_id is not null
         and {{ is_late_enough(relation ~ '.event_time') }}
 {%- endmacro %}
 
