@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 FEED := sample-feed
 
 .DEFAULT_GOAL := help
@@ -12,10 +13,12 @@ help: ## list the targets
 
 setup: $(VENV)/ready ## install headrace and its tools into .venv, at the versions of requirements.lock
 
-$(VENV)/ready: requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+$(VENV)/ready: requirements.lock
+$(VENV)-warehouses/ready: requirements-warehouses.lock
+$(VENV)/ready $(VENV)-warehouses/ready: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(filter %.lock,$^)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 sync: setup ## make a sample feed, load it hour by hour, build, and show what is there
@@ -28,8 +31,8 @@ sync: setup ## make a sample feed, load it hour by hour, build, and show what is
 test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test-warehouses: setup ## run the tests on stand-ins for BigQuery, Snowflake and Redshift
-	$(BIN)/python -m pytest -m warehouses
+test-warehouses: $(VENV)-warehouses/ready ## run the tests on stand-ins for BigQuery, Snowflake and Redshift
+	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py tests/test_dialects.py
 
 soak: setup ## run the property and kill tests for hours rather than minutes
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 $(BIN)/python -m pytest tests/test_kill.py tests/test_history.py
@@ -47,7 +50,8 @@ bench: setup ## measure the loader against the floor and against plain dlt
 lock: ## pin what pyproject.toml asks for, for every Python and platform it allows
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --group warehouses --extra bigquery --extra redshift --extra snowflake pyproject.toml -o requirements-warehouses.lock
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) .standins $(FEED) .headrace target logs headrace.duckdb*
+	rm -rf $(VENV) $(VENV)-warehouses .standins $(FEED) .headrace target logs headrace.duckdb*

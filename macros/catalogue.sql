@@ -11,9 +11,9 @@ select
     event_id as id,
     event_id,
     event_time,
-    session_id,
+    full_session_id as session_id,
     view_id,
-    user_id
+    cast(device_id as {{ dbt.type_string() }}) as user_id
     {%- for section in sections %}
     {%- for column in catalogue_columns(section) %},
     {{ column.name }}

@@ -96,6 +96,11 @@
     cast({{ column }} at time zone 'UTC' as date)
 {%- endmacro %}
 
+{% macro duckdb__utc_day(column) -%}
+    {#- `at time zone` asks a calendar for each row, which takes 15 times as long. -#}
+    cast(make_timestamp(epoch_us({{ column }})) as date)
+{%- endmacro %}
+
 {% macro bigquery__utc_day(column) -%}
     date({{ column }}, 'UTC')
 {%- endmacro %}
@@ -106,6 +111,9 @@
 
 
 {% macro local_day(column) -%}
+    {%- if var('reporting_timezone') == 'UTC' -%}
+        {{ return(utc_day(column)) }}
+    {%- endif -%}
     {{ return(adapter.dispatch('local_day', 'headrace')(column)) }}
 {%- endmacro %}
 
@@ -280,6 +288,30 @@
 
 {% macro bigquery__billed_days(column) -%}
     {{ batch_days(column) }}
+{%- endmacro %}
+
+
+{% macro batch_rows(alias, relation, batch_key) -%}
+    {{ return(adapter.dispatch('batch_rows', 'headrace')(alias, relation, batch_key)) }}
+{%- endmacro %}
+
+{% macro default__batch_rows(alias, relation, batch_key) -%}
+    {{ batch_days(alias ~ '.event_time') }}
+{%- endmacro %}
+
+{% macro duckdb__batch_rows(alias, relation, batch_key) -%}
+    {%- set batch = ref('event_batch') -%}
+    {%- set found = load_relation(relation) if execute and not batch.is_cte -%}
+    {%- if not found or found.is_view -%}
+        {{ default__batch_rows(alias, relation, batch_key) }}
+    {%- else -%}
+        {{ alias }}.rowid in (
+            select found.rowid
+            from {{ relation }} as found
+            inner join {{ batch }} as batch_of_rows on found.event_id = batch_of_rows.{{ batch_key }}
+            where {{ batch_days('found.event_time') | indent(8) }}
+        )
+    {%- endif -%}
 {%- endmacro %}
 
 

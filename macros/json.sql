@@ -103,11 +103,6 @@
 {%- endmacro %}
 
 
-{% macro json_timestamp(column, path) -%}
-    {{ text_as(json_text(column, path), 'timestamptz') }}
-{%- endmacro %}
-
-
 {% macro json_object(column, path) -%}
     {{ return(adapter.dispatch('json_object', 'headrace')(column, path)) }}
 {%- endmacro %}

@@ -1,10 +1,8 @@
 {% macro live_events(sessions) -%}
     {%- set event_batch = ref('event_batch') -%}
     {%- set touched_sessions = ref('touched_sessions') -%}
-    select
-        events.*,
-        {{ full_session_id('events') }} as full_session_id
-    from {{ ref('events') }} as events
+    select events.*
+    from {{ ref('int_parsed_events') }} as events
     {%- if is_incremental() %}
     {#- A live event is either of the batch or lies within its session as we know it. #}
     {%- set days_of_touched_sessions -%}
@@ -16,11 +14,10 @@
         from {{ sessions }} as sessions
         inner join {{ touched_sessions }} as touched on sessions.full_session_id = touched.full_session_id
     {%- endset %}
-    inner join {{ touched_sessions }} as touched
-        on events.device_id = touched.device_id and events.session_id = touched.session_id
+    inner join {{ touched_sessions }} as touched on events.full_session_id = touched.full_session_id
     {%- endif %}
     where
-        {{ is_live_in_session('events') }}
+        {{ is_in_session('events') }}
         {%- if is_incremental() %}
         and {{ day_ranges('events.event_time', days_of_touched_sessions) }}
         {%- endif %}
@@ -31,11 +28,10 @@
     {%- set touched_days = ref('touched_days') -%}
     select
         events.*,
-        {{ full_session_id('events') }} as full_session_id,
         {{ local_day('events.event_time') }} as day
-    from {{ ref('events') }} as events
+    from {{ ref('int_parsed_events') }} as events
     where
-        {{ is_live_in_session('events') }}
+        {{ is_in_session('events') }}
         and events.event_time is not null
         {%- if is_incremental() %}
         {#- A local day lies within three days of UTC, whatever the zone. #}
@@ -52,10 +48,8 @@
 {%- endmacro %}
 
 
-{% macro is_live_in_session(relation) -%}
-    {{ relation }}.event_type is not null
-        and {{ relation }}.device_id is not null
-        and {{ relation }}.session_id is not null
+{% macro is_in_session(relation) -%}
+    {{ relation }}.full_session_id is not null
         and {{ is_late_enough(relation ~ '.event_time') }}
 {%- endmacro %}
 
@@ -83,6 +77,36 @@
         {{ identities }}.user_id,
         {{ dbt.concat(["'anon_'", 'cast(' ~ relation ~ '.device_id as ' ~ dbt.type_string() ~ ')']) }}
     )
+{%- endmacro %}
+
+
+{% macro last_of_device(devices) -%}
+    {%- set last_columns = {
+        'user_agent': 'last_device_user_agent',
+        'type': 'last_device_type',
+        'operating_system': 'last_device_operating_system',
+        'browser': 'last_device_browser',
+        'browser_version': 'last_device_browser_version',
+        'geo_ip_address': 'last_geo_ip_address',
+        'geo_country': 'last_geo_country',
+        'geo_region': 'last_geo_region',
+        'geo_city': 'last_geo_city',
+        'geo_lat_long': 'last_geo_lat_long',
+        'event_time': 'last_event_time',
+    } -%}
+    {%- for column, name in last_columns.items() -%}
+        {{ devices }}.{{ column }} as {{ name }},
+{% endfor -%}
+    {{ devices }}.event_id as last_event_id
+{%- endmacro %}
+
+
+{% macro page_id() -%}
+    case
+        when page_definition_id is not null then page_definition_id
+        when url_host is not null or url_path is not null
+            then {{ dbt.concat(["coalesce(url_host, '')", "coalesce(url_path, '')"]) }}
+    end
 {%- endmacro %}
 
 

@@ -140,9 +140,10 @@ COPY = """
 insert into product.events by name
 select
     event_id || '-' || $days as event_id,
+    event_id || '-' || $days as _source_event_id,
     event_time - to_days($days) as event_time,
     device_id + $days as device_id,
-    * exclude (event_id, event_time, device_id)
+    * exclude (event_id, _source_event_id, event_time, device_id)
 from product.events
 where strpos(event_id, '-') = 0
 """

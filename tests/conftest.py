@@ -58,6 +58,13 @@ def target_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("target")
 
 
+def link_project(folder: Path) -> None:
+    """A new folder with all that makes the project, for files of its own beside it."""
+    folder.mkdir(parents=True)
+    for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros", "seeds"):
+        (folder / name).symlink_to(PROJECT / name)
+
+
 class Warehouse:
     """A project folder with a DuckDB file of its own; the loader runs in a process of its own, as users run it."""
 
@@ -66,10 +73,7 @@ class Warehouse:
 
     def __init__(self, folder: Path) -> None:
         self.project = folder / "project"
-        self.project.mkdir(parents=True)
-        for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros", "seeds"):
-            if (PROJECT / name).exists():
-                (self.project / name).symlink_to(PROJECT / name)
+        link_project(self.project)
         if self.parsed.exists():
             (self.project / "target").mkdir()
             shutil.copy(self.parsed, self.project / "target")

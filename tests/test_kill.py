@@ -22,7 +22,7 @@ from typing import Any
 import duckdb
 import killer
 import pytest
-from conftest import PROJECT, event, ndjson
+from conftest import event, link_project, ndjson
 from headrace.sample import write_feed
 
 SEED = 20260302
@@ -76,10 +76,7 @@ class Warehouse:
 
     @classmethod
     def new(cls, project: Path) -> Warehouse:
-        project.mkdir(parents=True)
-        for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros", "seeds"):
-            if (PROJECT / name).exists():
-                (project / name).symlink_to(PROJECT / name)
+        link_project(project)
         (project / "selectors.yml").write_text(BUT_THE_VIEWS_OF_ANALYSIS)
         return cls(project)
 

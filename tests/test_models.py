@@ -211,7 +211,8 @@ def warehouse(tmp_path, target_path):
     return Warehouse(tmp_path, target_path)
 
 
-def test_an_empty_database_builds(warehouse):
+def test_an_empty_database_builds(tmp_path, target_path):
+    warehouse = Warehouse(tmp_path, target_path, with_analysis=True)
     warehouse.execute("drop schema product cascade")
     assert warehouse.dbt("build").success
     assert warehouse.count("product.events") == 0

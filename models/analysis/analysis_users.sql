@@ -1,7 +1,7 @@
 with users as (
-    select distinct user_id
+    select distinct cast(device_id as {{ dbt.type_string() }}) as user_id
     from {{ ref('int_parsed_events') }}
-    where user_id is not null
+    where device_id is not null
 ),
 
 last_identifies as (

@@ -51,8 +51,8 @@ with batch as (
 existing as (
     {%- if is_incremental() %}
     select *
-    from {{ this }}
-    where {{ batch_days('event_time') }}
+    from {{ this }} as events
+    where {{ batch_rows('events', this, '_earlier_event_id') }}
     {%- else %}
     select
         *,

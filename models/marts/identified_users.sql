@@ -1,17 +1,3 @@
-{%- set last_columns = {
-    'user_agent': 'last_device_user_agent',
-    'type': 'last_device_type',
-    'operating_system': 'last_device_operating_system',
-    'browser': 'last_device_browser',
-    'browser_version': 'last_device_browser_version',
-    'geo_ip_address': 'last_geo_ip_address',
-    'geo_country': 'last_geo_country',
-    'geo_region': 'last_geo_region',
-    'geo_city': 'last_geo_city',
-    'geo_lat_long': 'last_geo_lat_long',
-    'event_time': 'last_event_time',
-} -%}
-
 with ranked as (
     select
         identifies.*,
@@ -32,10 +18,7 @@ select
     identifies.user_display_name,
     identifies.user_properties,
     last_devices.device_id as last_device_id,
-    {%- for column, name in last_columns.items() %}
-    devices.{{ column }} as {{ name }},
-    {%- endfor %}
-    devices.event_id as last_event_id,
+    {{ last_of_device('devices') | indent(4) }},
     devices.updated_time as last_updated_time,
     devices.processed_time as last_processed_time
 from ranked as identifies

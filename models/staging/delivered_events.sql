@@ -24,16 +24,29 @@ group by files.path
 having max(case when files.is_recreated then 1 else 0 end) = 1
 {%- endset -%}
 
-{%- set superseding -%}
-select landed_rows.event_time
+{%- set timeless -%}
+select landed_rows.event_id
 {{ in_batch }}
-where landed_rows.event_type is null
+group by landed_rows.event_id
+having max(landed_rows.event_time) is null
 {%- endset -%}
 
-{#- All three read events, so they are compiled only for a batch that needs them. -#}
+{#- All of these read events, so they are compiled only for a batch that needs them. -#}
 {%- set has_recreated = events and count_rows('from (' ~ recreated_files ~ ') as recreated') > 0 -%}
-{%- set has_timeless = events and count_rows(in_batch ~ ' where landed_rows.event_time is null') > 0 -%}
-{%- set has_superseding = events and count_rows('from (' ~ superseding ~ ') as superseding') > 0 -%}
+{%- set has_superseding = events and count_rows(
+    in_batch ~ ' where landed_rows.event_time is null or landed_rows.event_type is null'
+) > 0 -%}
+{%- if has_superseding -%}
+    {%- set batch_days = day_ranges(
+        'existing.event_time', days_in('event_time', '(select landed_rows.event_time ' ~ in_batch ~ ')')
+    ) -%}
+    {#- A row without event_time can't be pruned by it. Mostly its event is on a day of the batch all the same. -#}
+    {%- set has_distant = count_rows(
+        'from (' ~ timeless ~ ') as timeless left join ' ~ events
+        ~ ' as existing on timeless.event_id = existing._source_event_id and ' ~ batch_days
+        ~ ' where existing.event_id is null'
+    ) > 0 -%}
+{%- endif %}
 
 with delivered as (
     select landed_rows.*
@@ -101,18 +114,17 @@ hashed as (
     from latest
 ),
 
--- What events knows of rows that came without event_time, and so can't be pruned by it; and under which id it knows
--- what is superseded.
+-- What events knows of rows that came without event_time, and under which id it knows what is superseded.
 known as (
-    {%- if has_timeless or has_superseding %}
+    {%- if has_superseding %}
     select existing.*
     from {{ events }} as existing
     inner join hashed on existing._source_event_id = hashed.event_id
     where
         (hashed.event_time is null or hashed.event_type is null)
         and not existing._is_reordered
-        {%- if not has_timeless %}
-        and {{ day_ranges('existing.event_time', days_in('event_time', '(' ~ superseding ~ ')')) }}
+        {%- if not has_distant %}
+        and {{ batch_days }}
         {%- endif %}
     {%- else %}
     select

@@ -3,10 +3,6 @@
     post_hook="{{ delete_stale('full_session_id', ref('touched_sessions')) }}"
 ) }}
 
-{%- set definition = json_text('source_properties', 'page_definition_id') -%}
-{%- set host = json_text('source_properties', 'url.host') -%}
-{%- set path = json_text('source_properties', 'url.path') -%}
-
 with live_events as (
     {{ live_events(ref('int_sessions')) }}
 ),
@@ -18,12 +14,12 @@ parsed as (
         event_time,
         processed_time,
         event_type,
-        {{ definition }} as page_definition_id,
+        page_definition_id,
         -- A defined page may have many URLs.
-        case when {{ definition }} is null then {{ host }} end as url_host,
-        case when {{ definition }} is null then {{ path }} end as url_path,
-        case when event_type = 'click' then {{ json_number('event_properties', 'fs_rage_count') }} end as rage_count,
-        case when event_type = 'click' then {{ json_number('event_properties', 'fs_dead_count') }} end as dead_count
+        case when page_definition_id is null then url_host end as url_host,
+        case when page_definition_id is null then url_path end as url_path,
+        case when event_type = 'click' then fs_rage_count end as rage_count,
+        case when event_type = 'click' then fs_dead_count end as dead_count
     from live_events
     where event_type in ('navigate', 'click')
 ),
@@ -31,7 +27,7 @@ parsed as (
 on_pages as (
     select
         parsed.*,
-        coalesce(page_definition_id, {{ dbt.concat(["coalesce(url_host, '')", "coalesce(url_path, '')"]) }}) as page_id
+        {{ page_id() | indent(8) }} as page_id
     from parsed
     where
         page_definition_id is not null

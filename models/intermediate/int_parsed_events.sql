@@ -2,7 +2,7 @@
     unique_key='event_id',
     meta={'prune_by_day': 'event_time'},
     post_hook="{{ delete_stale('event_id', ref('event_batch')) }} and {{ batch_days('event_time') }}",
-    **layout('event_time', filter_by='event_type', join_by='user_id')
+    **layout('event_time', filter_by='event_type', join_by='full_session_id')
 ) }}
 
 {%- set event_batch = ref('event_batch') -%}
@@ -18,20 +18,24 @@ with live as (
         {{ json_texts('events.source_properties', source_paths) | indent(8) }} as source_texts
     from {{ ref('events') }} as events
     {%- if is_incremental() %}
-    inner join {{ event_batch }} as batch
-        on
-            events.event_id = batch.event_id
-            and {{ batch_days('events.event_time') }}
+    inner join {{ event_batch }} as batch on events.event_id = batch.event_id
     {%- endif %}
-    where events.event_type is not null
+    where
+        events.event_type is not null
+        {%- if is_incremental() %}
+        and {{ batch_rows('events', ref('events'), 'event_id') }}
+        {%- endif %}
 )
 
 select
     live.event_id,
     live.event_time,
-    {{ full_session_id('live') }} as session_id,
+    live.processed_time,
+    live.updated_time,
+    live.device_id,
+    live.session_id,
+    {{ full_session_id('live') }} as full_session_id,
     live.view_id,
-    cast(live.device_id as {{ dbt.type_string() }}) as user_id,
     live.event_type,
     live.source_type,
     {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} as event_definition_id,

@@ -24,7 +24,7 @@ measured as (
         end as vital,
         case event_type
             {%- for event_type, vital in vitals.items() %}
-            when '{{ event_type }}' then {{ json_number('event_properties', vital) }}
+            when '{{ event_type }}' then {{ vital }}
             {%- endfor %}
         end as measure
     from live_events

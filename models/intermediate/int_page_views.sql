@@ -3,11 +3,6 @@
     post_hook="{{ delete_stale('full_session_id', ref('touched_sessions')) }}"
 ) }}
 
-{%- set definition = json_text('source_properties', 'page_definition_id') -%}
-{%- set full_url = json_text('source_properties', 'url.full_url') -%}
-{%- set host = json_text('source_properties', 'url.host') -%}
-{%- set path = json_text('source_properties', 'url.path') -%}
-{%- set page_name = json_text('event_properties', 'page_name') -%}
 {%- set measures = ['duration_millis', 'active_duration_millis', 'inactive_duration_millis', 'max_scroll_depth'] -%}
 {%- set page_columns = ['page_definition_id', 'page_name', 'url_full_url', 'url_host', 'url_path'] -%}
 {%- set duration = elapsed('start_time', 'end_time', 'millisecond') -%}
@@ -25,16 +20,15 @@ parsed as (
         event_time,
         processed_time,
         event_type,
-        case when event_type in ('navigate', 'page_view') then {{ definition }} end as page_definition_id,
-        case when event_type = 'page_view' then {{ page_name }} end as page_name,
-        case when event_type in ('navigate', 'page_view') then {{ full_url }} end as url_full_url,
-        case when event_type in ('navigate', 'page_view') then {{ host }} end as url_host,
-        case when event_type in ('navigate', 'page_view') then {{ path }} end as url_path,
-        {%- for column in ['start_time', 'end_time'] %}
-        case when event_type = 'page_view' then {{ json_timestamp('event_properties', column) }} end as {{ column }},
-        {%- endfor %}
+        case when event_type in ('navigate', 'page_view') then page_definition_id end as page_definition_id,
+        case when event_type = 'page_view' then page_name end as page_name,
+        case when event_type in ('navigate', 'page_view') then url_full_url end as url_full_url,
+        case when event_type in ('navigate', 'page_view') then url_host end as url_host,
+        case when event_type in ('navigate', 'page_view') then url_path end as url_path,
+        start_time,
+        end_time,
         {%- for column in measures %}
-        case when event_type = 'page_view' then {{ json_number('event_properties', column) }} end as {{ column }},
+        {{ column }},
         {%- endfor %}
         -- What a page does by itself is no sign that somebody is there.
         case
@@ -147,12 +141,7 @@ all_views as (
 on_pages as (
     select
         all_views.*,
-        case
-            when page_definition_id is not null then page_definition_id
-            when url_host is not null or url_path is not null
-                then {{ dbt.concat(["coalesce(url_host, '')", "coalesce(url_path, '')"]) }}
-            else page_name
-        end as page_id
+        coalesce({{ page_id() | indent(8) }}, page_name) as page_id
     from all_views
 )
 

@@ -3,8 +3,6 @@
     post_hook="{{ delete_stale('full_session_id', ref('touched_sessions')) }}"
 ) }}
 
-{%- set definition = json_text('event_properties', 'target.element_definition_id') -%}
-
 with live_events as (
     {{ live_events(ref('int_sessions')) }}
 ),
@@ -13,13 +11,12 @@ parsed as (
     select
         full_session_id,
         event_time,
-        {{ definition }} as element_definition_id,
+        element_definition_id,
         -- A defined element may have many selectors and texts.
-        case when {{ definition }} is null then {{ json_text('event_properties', 'target.raw_selector') }} end
-            as raw_selector,
-        case when {{ definition }} is null then {{ json_text('event_properties', 'target.text') }} end as target_text,
-        {{ json_number('event_properties', 'fs_rage_count') }} as rage_count,
-        {{ json_number('event_properties', 'fs_dead_count') }} as dead_count
+        case when element_definition_id is null then target_raw_selector end as raw_selector,
+        case when element_definition_id is null then target_text end as target_text,
+        fs_rage_count,
+        fs_dead_count
     from live_events
     where event_type = 'click'
 ),
@@ -44,8 +41,8 @@ select
     min(event_time) as first_time,
     max(event_time) as last_time,
     count(*) as clicks,
-    count(case when rage_count > 0 then 1 end) as rage_clicks,
-    count(case when dead_count > 0 then 1 end) as dead_clicks,
+    count(case when fs_rage_count > 0 then 1 end) as rage_clicks,
+    count(case when fs_dead_count > 0 then 1 end) as dead_clicks,
     '{{ invocation_id }}' as _invocation_id
 from on_elements
 group by full_session_id, element_id

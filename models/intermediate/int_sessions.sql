@@ -1,0 +1,81 @@
+{{ config(
+    unique_key='full_session_id',
+    post_hook="{{ delete_stale('full_session_id', ref('touched_sessions')) }}"
+) }}
+
+with live_events as (
+    {{ live_events(this) }}
+),
+
+ranked as (
+    select
+        live_events.*,
+        row_number() over (
+            partition by full_session_id
+            order by event_time desc nulls last, processed_time desc nulls last, event_id desc
+        ) as rank_from_last,
+        row_number() over (
+            partition by full_session_id
+            order by
+                case when initial_referrer_full_url is null then 1 else 0 end,
+                event_time nulls last,
+                processed_time nulls last,
+                event_id
+        ) as referrer_rank
+    from live_events
+),
+
+totals as (
+    select
+        full_session_id,
+        device_id,
+        session_id,
+        min(event_time) as start_time,
+        max(event_time) as end_time,
+        max(updated_time) as updated_time,
+        count(*) as total_events,
+        count(case when event_type = 'navigate' then 1 end) as total_page_views,
+        count(distinct case when event_type = 'navigate' then url_full_url end) as total_unique_urls,
+        count(case when source_type = 'web' then 1 end) as total_web_events,
+        count(case when source_type = 'mobile_app' then 1 end) as total_mobile_app_events,
+        {%- for type in var('event_types') %}
+        count(case when event_type = '{{ type }}' then 1 end) as total_{{ type }}_events,
+        {%- endfor %}
+        max(case when referrer_rank = 1 then initial_referrer_full_url end) as initial_referrer_url
+    from ranked
+    group by full_session_id, device_id, session_id
+)
+
+select
+    totals.full_session_id,
+    totals.device_id,
+    totals.session_id,
+    totals.start_time,
+    totals.end_time,
+    totals.updated_time,
+    totals.total_events,
+    totals.total_web_events,
+    totals.total_mobile_app_events,
+    totals.total_page_views,
+    totals.total_unique_urls,
+    {%- for type in var('event_types') %}
+    totals.total_{{ type }}_events,
+    {%- endfor %}
+    last_events.event_id as last_event_id,
+    last_events.processed_time as last_processed_time,
+    last_events.source_type as last_source_type,
+    last_events.user_agent_raw_user_agent as last_user_agent,
+    last_events.user_agent_device as last_device_type,
+    last_events.user_agent_operating_system as last_operating_system,
+    last_events.user_agent_browser as last_browser,
+    last_events.user_agent_browser_version as last_browser_version,
+    last_events.location_ip_address as last_ip_address,
+    last_events.location_country as last_country,
+    last_events.location_region as last_region,
+    last_events.location_city as last_city,
+    last_events.location_lat_long as last_lat_long,
+    totals.initial_referrer_url,
+    '{{ invocation_id }}' as _invocation_id
+from totals
+inner join ranked as last_events
+    on totals.full_session_id = last_events.full_session_id and last_events.rank_from_last = 1
