@@ -52,18 +52,6 @@ NEVER_EMPTY = {
     "product_marts.elements",
 }
 
-BUT_THE_VIEWS_OF_ANALYSIS = """
-selectors:
-  - name: what_is_compared
-    default: true
-    definition:
-      union:
-        - {method: fqn, value: "*"}
-        - exclude:
-            - intersection: [{method: path, value: models/analysis}, {method: config.materialized, value: view}]
-"""
-"""They hold no rows and nothing is built on them; without them dbt takes half the time."""
-
 server = multiprocessing.get_context("forkserver")
 server.set_forkserver_preload(["headrace.sync", "headrace.build", "dbt.adapters.duckdb.impl", "killer"])
 
@@ -77,7 +65,6 @@ class Warehouse:
     @classmethod
     def new(cls, project: Path) -> Warehouse:
         link_project(project)
-        (project / "selectors.yml").write_text(BUT_THE_VIEWS_OF_ANALYSIS)
         return cls(project)
 
     def copy(self, name: str) -> Warehouse:

@@ -499,9 +499,18 @@ def seed(store: Store, count: int) -> None:
 def note_as_loaded(staging: Staging, address: str) -> int:
     """Put all that lies in the feed into the ledger. A hundred files were loaded; the rest would take minutes here."""
     listed = pa.Table.from_pylist(
-        [{"path": f.path, "kind": "events", "ingested_time": f.hour, "size": f.size, "version": f.version, "row_count": 1}
-         for f in Feed.at(address).files()]
-    )  # fmt: skip
+        [
+            {
+                "path": file.path,
+                "kind": "events",
+                "ingested_time": file.hour,
+                "size": file.size,
+                "version": file.version,
+                "row_count": 1,
+            }
+            for file in Feed.at(address).files()
+        ]
+    )
     with duckdb.connect(str(staging.database)) as connection:
         connection.register("listed", listed)
         connection.execute(

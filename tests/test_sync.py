@@ -190,6 +190,7 @@ def test_any_order_any_repetition_and_any_split_give_the_same_tables(tmp_path: P
 
 def test_a_build_by_the_scheduler_from_the_profile_example(warehouse: Warehouse, tmp_path: Path) -> None:
     shutil.copy(warehouse.project / "profiles.example.yml", warehouse.project / "profiles.yml")
+    (warehouse.project / "selectors.yml").unlink()  # all models
     warehouse.dbt("--warn-error", "build")
     put(tmp_path / "feed", "a.ndjson", history()[0], 0)
     warehouse.sync(tmp_path / "feed", "--no-build")

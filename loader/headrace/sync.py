@@ -126,12 +126,19 @@ def _build(target: Target, tell: Tell) -> Merged:
             "select coalesce(sum(row_count), 0) from loaded_files "
             "where kind = 'events' and _dlt_load_id in (select load_id from batch_loads)",
         )[0]
+        # A warehouse that bills by the byte reads the days of the batch, and no others.
+        days = query(
+            pipeline,
+            "select min(event_time), max(event_time) from event_batch where event_time is not null group by "
+            "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
+        )
         moved, superseded, withdrawn = query(
             pipeline,
             "select count(*), count(case when e.event_type is null then 1 end), "
             "count(case when b._is_withdrawn then 1 end) "
-            "from events as e inner join event_batch as b on e.event_id = b.event_id "
-            "where e.updated_time >= %s",
+            "from events as e inner join event_batch as b on e.event_id = b.event_id where e.updated_time >= %s "
+            f"and ({'e.event_time between %s and %s or ' * len(days)}e.event_time is null)",
             started,
+            *(moment for day in days for moment in day),
         )[0]
     return Merged(after - before, int(delivered) - (moved - withdrawn), superseded)
