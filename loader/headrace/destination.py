@@ -72,7 +72,7 @@ def _duckdb(target: Target) -> Any:
 
 def _bigquery(target: Target) -> Any:
     login = _login(target)
-    from dbt.adapters.bigquery.credentials import create_google_credentials
+    from dbt.adapters.bigquery.credentials import create_google_credentials  # type: ignore[import-not-found, unused-ignore]
     from dlt.common.configuration.specs import GcpServiceAccountCredentials
     from dlt.common.configuration.specs.gcp_credentials import GcpDefaultCredentials
 

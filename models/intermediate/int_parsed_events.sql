@@ -20,11 +20,10 @@ with live as (
     {%- if is_incremental() %}
     inner join {{ event_batch }} as batch on events.event_id = batch.event_id
     {%- endif %}
-    where
-        events.event_type is not null
-        {%- if is_incremental() %}
+    where events.event_type is not null
+    {%- if is_incremental() %}
         and {{ batch_rows('events', ref('events'), 'event_id') }}
-        {%- endif %}
+    {%- endif %}
 )
 
 select
