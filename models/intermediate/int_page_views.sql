@@ -59,7 +59,7 @@ measured as (
         coalesce(start_time, event_time) as start_time,
         coalesce(end_time, event_time) as end_time,
         {%- for column in measures %}
-        cast({{ column }} as {{ dbt.type_bigint() }}) as {{ column }},
+        cast({{ column }} as {{ warehouse_type('bigint') }}) as {{ column }},
         {%- endfor %}
         false as is_estimated
     from parsed
@@ -130,10 +130,10 @@ all_views as (
         start_time,
         end_time,
         {{ duration }} as duration_millis,
-        cast(active_duration_millis as {{ dbt.type_bigint() }}) as active_duration_millis,
+        cast(active_duration_millis as {{ warehouse_type('bigint') }}) as active_duration_millis,
         {{ duration }}
-        - cast(active_duration_millis as {{ dbt.type_bigint() }}) as inactive_duration_millis,
-        cast(null as {{ dbt.type_bigint() }}) as max_scroll_depth,
+        - cast(active_duration_millis as {{ warehouse_type('bigint') }}) as inactive_duration_millis,
+        cast(null as {{ warehouse_type('bigint') }}) as max_scroll_depth,
         true as is_estimated
     from estimated
 ),

@@ -16,13 +16,13 @@ user_days as (
 totals as (
     select
         day,
-        cast(sum(sessions) as {{ dbt.type_bigint() }}) as sessions,
+        cast(sum(sessions) as {{ warehouse_type('bigint') }}) as sessions,
         count(distinct user_id) as users,
         count(distinct case when day = first_day then user_id end) as new_users,
-        cast(sum(page_views) as {{ dbt.type_bigint() }}) as page_views,
-        cast(sum(rage_clicks) as {{ dbt.type_bigint() }}) as rage_clicks,
-        cast(sum(dead_clicks) as {{ dbt.type_bigint() }}) as dead_clicks,
-        cast(sum(exceptions) as {{ dbt.type_bigint() }}) as exceptions
+        cast(sum(page_views) as {{ warehouse_type('bigint') }}) as page_views,
+        cast(sum(rage_clicks) as {{ warehouse_type('bigint') }}) as rage_clicks,
+        cast(sum(dead_clicks) as {{ warehouse_type('bigint') }}) as dead_clicks,
+        cast(sum(exceptions) as {{ warehouse_type('bigint') }}) as exceptions
     from user_days
     group by day
 ),

@@ -32,7 +32,7 @@ select
     max(case when rank_from_last = 1 then {{ column }} end) as {{ name }},
     {%- endfor %}
     count(*) as total_sessions,
-    cast(sum(total_events) as {{ dbt.type_bigint() }}) as total_events,
-    cast(1 as {{ dbt.type_bigint() }}) as event_seq_num_desc
+    cast(sum(total_events) as {{ warehouse_type('bigint') }}) as total_events,
+    cast(1 as {{ warehouse_type('bigint') }}) as event_seq_num_desc
 from ranked
 group by device_id, user_id

@@ -4,11 +4,11 @@ with totals as (
         max(clicks.element_definition_id) as element_definition_id,
         max(clicks.raw_selector) as raw_selector,
         max(clicks.target_text) as target_text,
-        cast(sum(clicks.clicks) as {{ dbt.type_bigint() }}) as total_clicks,
+        cast(sum(clicks.clicks) as {{ warehouse_type('bigint') }}) as total_clicks,
         count(*) as sessions,
         count(distinct sessions.user_id) as users,
-        cast(sum(clicks.rage_clicks) as {{ dbt.type_bigint() }}) as rage_clicks,
-        cast(sum(clicks.dead_clicks) as {{ dbt.type_bigint() }}) as dead_clicks,
+        cast(sum(clicks.rage_clicks) as {{ warehouse_type('bigint') }}) as rage_clicks,
+        cast(sum(clicks.dead_clicks) as {{ warehouse_type('bigint') }}) as dead_clicks,
         min(clicks.first_time) as first_seen,
         max(clicks.last_time) as last_seen
     from {{ ref('int_session_elements') }} as clicks

@@ -4,13 +4,13 @@ with totals as (
         max(visits.page_definition_id) as page_definition_id,
         max(visits.url_host) as url_host,
         max(visits.url_path) as url_path,
-        cast(sum(visits.views) as {{ dbt.type_bigint() }}) as views,
+        cast(sum(visits.views) as {{ warehouse_type('bigint') }}) as views,
         count(case when visits.views > 0 then 1 end) as sessions,
         count(distinct case when visits.views > 0 then sessions.user_id end) as users,
         count(case when visits.is_entry then 1 end) as entries,
         count(case when visits.is_exit then 1 end) as exits,
-        cast(sum(visits.rage_clicks) as {{ dbt.type_bigint() }}) as rage_clicks,
-        cast(sum(visits.dead_clicks) as {{ dbt.type_bigint() }}) as dead_clicks,
+        cast(sum(visits.rage_clicks) as {{ warehouse_type('bigint') }}) as rage_clicks,
+        cast(sum(visits.dead_clicks) as {{ warehouse_type('bigint') }}) as dead_clicks,
         min(visits.first_time) as first_seen,
         max(visits.last_time) as last_seen
     from {{ ref('int_session_pages') }} as visits

@@ -10,7 +10,7 @@ select
     sessions.start_time,
     sessions.end_time,
     sessions.updated_time,
-    cast({{ duration }} as {{ dbt.type_bigint() }}) as duration,
+    cast({{ duration }} as {{ warehouse_type('bigint') }}) as duration,
     {{ dbt.concat([replays, 'sessions.full_session_id', "'?url_source=DD'"]) }} as replay_url,
     sessions.total_events,
     sessions.total_web_events,

@@ -24,12 +24,12 @@ select
     count(*) as total_sessions,
     count(case when total_web_events > 0 then 1 end) as total_web_sessions,
     count(case when total_mobile_app_events > 0 then 1 end) as total_mobile_app_sessions,
-    cast(sum(duration) as {{ dbt.type_bigint() }}) as total_session_duration,
-    cast(sum(total_events) as {{ dbt.type_bigint() }}) as total_events,
-    cast(sum(total_web_events) as {{ dbt.type_bigint() }}) as total_web_events,
-    cast(sum(total_mobile_app_events) as {{ dbt.type_bigint() }}) as total_mobile_app_events,
+    cast(sum(duration) as {{ warehouse_type('bigint') }}) as total_session_duration,
+    cast(sum(total_events) as {{ warehouse_type('bigint') }}) as total_events,
+    cast(sum(total_web_events) as {{ warehouse_type('bigint') }}) as total_web_events,
+    cast(sum(total_mobile_app_events) as {{ warehouse_type('bigint') }}) as total_mobile_app_events,
     {%- for type in var('event_types') %}
-    cast(sum(total_{{ type }}_events) as {{ dbt.type_bigint() }}) as total_{{ type }}_events
+    cast(sum(total_{{ type }}_events) as {{ warehouse_type('bigint') }}) as total_{{ type }}_events
     {%- if not loop.last %},{% endif %}
     {%- endfor %}
 from ranked
