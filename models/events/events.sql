@@ -100,7 +100,7 @@ decided as (
             -- At the same version null wins, and stays, but for a row that is null only because its file dropped it
             -- when a file delivers it: whether it comes before or after must not matter.
             when event_type is null then true
-            when existing_event_type is null then existing_is_withdrawn and not _is_withdrawn
+            when existing_event_type is null then existing_is_withdrawn and (has_other_files or not _is_withdrawn)
             else _load_id >= existing_load_id
         end as is_newer
     from compared
