@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
+from dlt.destinations.exceptions import DatabaseException
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
+
 from .errors import LoadError
 from .load import connected
 from .target import Target
@@ -77,6 +80,24 @@ class _Lease:
 
     def take(self) -> None:
         """Make the table where it is missing, and claim it. Raises LoadError when another machine has it."""
+        held = self._make_and_claim()
+        if held:
+            self._give_back()  # the row of its own that the race to make it may have left
+            owner, expires = held
+            until = datetime.fromtimestamp(expires, timezone.utc)
+            raise LoadError(
+                f"{self.label}: a sync from another machine is under way ({owner}); if it was killed, this target is "
+                f"free from {until:%H:%M:%S} UTC on"
+            )
+
+    # Of two writers at once, BigQuery and Redshift refuse one.
+    @retry(
+        retry=retry_if_exception_type(DatabaseException),
+        stop=stop_after_attempt(4),
+        wait=wait_random(0.2, 1),
+        reraise=True,
+    )
+    def _make_and_claim(self) -> tuple[str, int] | None:
         with self.client:
             if not self.client.has_dataset():
                 try:
@@ -89,14 +110,7 @@ class _Lease:
                 "insert into lease (owner, expires) "
                 "select '', 0 from (select 1 as one) as seed where not exists (select 1 from lease)"
             )
-        held = self.claim()
-        if held:
-            owner, expires = held
-            until = datetime.fromtimestamp(expires, timezone.utc)
-            raise LoadError(
-                f"{self.label}: a sync from another machine is under way ({owner}); if it was killed, this target is "
-                f"free from {until:%H:%M:%S} UTC on"
-            )
+        return self.claim()
 
     def claim(self) -> tuple[str, int] | None:
         """Take or renew it; who has it and until when, if another one does."""
@@ -130,8 +144,11 @@ class _Lease:
         finally:
             done.set()
             thread.join()
-            with suppress(Exception), self.client:  # it expires, too
-                self.client.execute_sql("update lease set expires = 0 where owner = %s", self.owner)
+            self._give_back()
+
+    def _give_back(self) -> None:
+        with suppress(Exception), self.client:  # it expires, too
+            self.client.execute_sql("update lease set expires = 0 where owner = %s", self.owner)
 
     def _keep(self, done: threading.Event) -> None:
         """Renew it until done. Whoever loses it must not write on: what this raises ends the process (see cli.py)."""
