@@ -32,7 +32,7 @@ test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-warehouses: $(VENV)-warehouses/ready ## run the tests on stand-ins for BigQuery, Snowflake and Redshift
-	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py tests/test_dialects.py
+	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py
 
 soak: setup ## run the property and kill tests for hours rather than minutes
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 $(BIN)/python -m pytest tests/test_kill.py tests/test_history.py
