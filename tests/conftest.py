@@ -42,11 +42,6 @@ def ndjson(*rows: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that no worker waits for them in the end."""
-    items.sort(key=lambda item: item.path.name != "test_sync.py")
-
-
 @pytest.fixture(autouse=True, scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The example profile is used whatever lies in the home of who runs the tests; dbt writes what is read, no more."""

@@ -47,13 +47,12 @@ class Remote(Warehouse):
 
     timeout = 3000
 
-    def __init__(self, folder: Path, standin: StandIn | None) -> None:
+    def __init__(self, folder: Path, standin: StandIn | None, schema: str | None = None) -> None:
         super().__init__(folder)
         (self.project / "selectors.yml").unlink()  # all relations are compared
         self.log = standin.log if standin else None
         self.type = standin.output["type"] if standin else "duckdb"
-        self.is_live = False
-        self.schema = f"product_{next(numbers)}"
+        self.schema = schema or f"product_{next(numbers)}"
         self.output: dict[str, Any] = (
             dict(standin.output) if standin else {"type": "duckdb", "path": str(self.database)}
         )
@@ -76,11 +75,23 @@ class Remote(Warehouse):
 
     def table(self, sql: str) -> Table:
         """Names of the columns and rows of a query, as the warehouse's own client gives them."""
-        query = query_live if self.is_live else QUERY[self.type]
-        return query(self, sql.format(p=self.schema))
+        return QUERY[self.type](self, sql.format(p=self.schema))
 
     def execute(self, sql: str) -> None:
         self.table(sql)
+
+
+class Live(Remote):
+    """An account of the user's profile, asked with the login of the profile, whatever it is."""
+
+    def table(self, sql: str) -> Table:
+        from headrace.load import connected
+        from headrace.target import read_target
+
+        target = read_target(None, self.project, self.profiles)
+        sql = sql.format(p=self.schema)
+        with connected(target) as pipeline, pipeline.sql_client() as client, client.execute_query(sql) as cursor:
+            return [name for name, *_ in cursor.description or ()], cursor.fetchall() if cursor.description else []
 
 
 def plain(value: Any) -> Any:
@@ -130,16 +141,6 @@ def query_redshift(warehouse: Remote, sql: str) -> Table:
             return [name for name, *_ in cursor.description or ()], cursor.fetchall() if cursor.description else []
 
 
-def query_live(warehouse: Remote, sql: str) -> Table:
-    """With the login of the profile, whatever it is."""
-    from headrace.load import connected
-    from headrace.target import read_target
-
-    target = read_target(None, warehouse.project, warehouse.profiles)
-    with connected(target) as pipeline, pipeline.sql_client() as client, client.execute_query(sql) as cursor:
-        return [name for name, *_ in cursor.description or ()], cursor.fetchall() if cursor.description else []
-
-
 QUERY: dict[str, Callable[[Remote, str], Table]] = {
     "duckdb": query_duckdb,
     "bigquery": query_bigquery,
@@ -174,11 +175,8 @@ def warehouse(
         yield Remote(tmp_path, start(request.param))
         return
     outputs = yaml.safe_load((PROFILES_OF_USER / "profiles.yml").read_text())["headrace"]["outputs"]
-    remote = Remote(tmp_path, StandIn(outputs[LIVE], {"HOME": HOME_OF_USER}))
-    remote.is_live = True
-    remote.schema = f"headrace_test_{os.getpid()}"
-    remote.output["dataset" if "dataset" in remote.output else "schema"] = remote.schema
-    remote.write_profile()
+    output = {name: value for name, value in outputs[LIVE].items() if name not in ("schema", "dataset")}
+    remote = Live(tmp_path, StandIn(output, {"HOME": HOME_OF_USER}), f"headrace_test_{os.getpid()}")
     yield remote
     for name in ("", "_analysis", "_marts"):
         remote.execute(f"drop schema if exists {{p}}{name} cascade")

@@ -37,13 +37,13 @@ having max(landed_rows.event_time) is null
     in_batch ~ ' where landed_rows.event_time is null or landed_rows.event_type is null'
 ) > 0 -%}
 {%- if has_superseding -%}
-    {%- set batch_days = day_ranges(
+    {%- set days_of_batch = day_ranges(
         'existing.event_time', days_in('event_time', '(select landed_rows.event_time ' ~ in_batch ~ ')')
     ) -%}
     {#- A row without event_time can't be pruned by it. Mostly its event is on a day of the batch all the same. -#}
-    {%- set has_distant = count_rows(
+    {%- set has_distant = count_rows('from (' ~ timeless ~ ') as timeless') > 0 and count_rows(
         'from (' ~ timeless ~ ') as timeless left join ' ~ events
-        ~ ' as existing on timeless.event_id = existing._source_event_id and ' ~ batch_days
+        ~ ' as existing on timeless.event_id = existing._source_event_id and ' ~ days_of_batch
         ~ ' where existing.event_id is null'
     ) > 0 -%}
 {%- endif %}
@@ -124,7 +124,7 @@ known as (
         (hashed.event_time is null or hashed.event_type is null)
         and not existing._is_reordered
         {%- if not has_distant %}
-        and {{ batch_days }}
+        and {{ days_of_batch }}
         {%- endif %}
     {%- else %}
     select
