@@ -244,9 +244,13 @@
 
 
 {% macro day_ranges(column, spans) -%}
+    {{ return(literal_days(column, run_query(spans ~ '\norder by 1, 2').rows if execute else [])) }}
+{%- endmacro %}
+
+
+{% macro literal_days(column, spans) -%}
     {%- set ranges = [] -%}
-    {%- set rows = run_query(spans ~ '\norder by 1, 2').rows if execute else [] -%}
-    {%- for first_day, last_day in rows if first_day is not none -%}
+    {%- for first_day, last_day in spans if first_day is not none -%}
         {%- if ranges and first_day.toordinal() <= ranges[-1][1].toordinal() + 1 -%}
             {%- set last_range = ranges.pop() -%}
             {%- do ranges.append((last_range[0], [last_range[1], last_day] | max)) -%}
@@ -254,7 +258,7 @@
             {%- do ranges.append((first_day, last_day)) -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- if rows | length == 0 -%}
+    {%- if spans | length == 0 -%}
         {{ column }} < {{ timestamptz('0001-01-01 00:00:00') }}
     {%- else -%}
         (
@@ -275,19 +279,6 @@
     {%- else -%}
         {{ day_ranges(column, days_in('event_time', batch)) }}
     {%- endif -%}
-{%- endmacro %}
-
-
-{% macro billed_days(column) -%}
-    {{ return(adapter.dispatch('billed_days', 'headrace')(column)) }}
-{%- endmacro %}
-
-{% macro default__billed_days(column) -%}
-    1 = 1
-{%- endmacro %}
-
-{% macro bigquery__billed_days(column) -%}
-    {{ batch_days(column) }}
 {%- endmacro %}
 
 

@@ -60,7 +60,7 @@ from {{ model }}
 where
     {{ column_name }} in (select {{ column_name }} from {{ ref('event_batch') }})
     {%- if day %}
-    and {{ billed_days(day) }}
+    and {{ batch_days(day) }}
     {%- endif %}
 group by {{ column_name }}
 having count(*) > 1

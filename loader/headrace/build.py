@@ -11,12 +11,13 @@ from .errors import BuildError
 from .target import Target
 
 
-def build(target: Target, progress: Callable[[str], None] = lambda _: None) -> None:
+def build(target: Target, progress: Callable[[str], None] = lambda _: None, everything: bool = False) -> None:
     """Run `dbt build` for all models and their data tests; unit tests are for who changes a model.
 
     Args:
         target: where to build.
         progress: is told of each node that ends.
+        everything: whether to run all data tests, also those that the project's default selector leaves out.
 
     Raises:
         BuildError: a model or a test failed; says which, with dbt's words.
@@ -28,6 +29,7 @@ def build(target: Target, progress: Callable[[str], None] = lambda _: None) -> N
 
     arguments = ["build", "--quiet", "--exclude-resource-type", "unit_test", "--target", target.name]
     arguments += ["--project-dir", str(target.project_dir), "--profiles-dir", str(target.profiles_dir)]
+    arguments += ["--select", "*"] if everything else []
     if target.home != target.project_dir:
         arguments += ["--target-path", str(target.home / "target"), "--log-path", str(target.home / "logs")]
     outcome = dbtRunner(callbacks=[ended]).invoke(arguments)

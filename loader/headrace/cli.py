@@ -128,7 +128,7 @@ def main() -> None:
 @main.command()
 @click.argument("feed")
 @click.option("--since", type=Moment(), help="Look at all hours from this one on, not at the last two days only.")
-@click.option("--all", "everything", is_flag=True, help="Look at every hour; worth doing once a day or a week.")
+@click.option("--all", "everything", is_flag=True, help="Look at every hour, run all data tests: once a day.")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
 @click.option("--no-build", is_flag=True, help="Load only, and leave `dbt build` to the scheduler.")
 @on_target

@@ -76,7 +76,7 @@ def sync(address: str, target: Target, tell: Tell, span: Span = NEWEST, build_mo
         address: path or URL of the feed.
         target: where to.
         tell: is told how far it is.
-        span: which hours of the feed to look at.
+        span: which hours of the feed to look at; with all of them, all data tests run, too.
         build_models: whether to build; without, the rows stay in the queue for the next build.
 
     Raises:
@@ -87,7 +87,7 @@ def sync(address: str, target: Target, tell: Tell, span: Span = NEWEST, build_mo
         loaded = load(
             Feed.at(address), target, span, lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total)
         )
-        return Summary(target.label, loaded, _build(target, tell) if build_models else None)
+        return Summary(target.label, loaded, _build(target, tell, span.everything) if build_models else None)
 
 
 def backfill(address: str, target: Target, tell: Tell, span: Span) -> Summary:
@@ -112,13 +112,13 @@ def plan(address: str, target: Target, span: Span = NEWEST) -> Plan:
         return plan_of(pipeline, Feed.at(address), span)
 
 
-def _build(target: Target, tell: Tell) -> Merged:
+def _build(target: Target, tell: Tell, everything: bool = False) -> Merged:
     from .build import build  # imports all of dbt, which a sync without a build can do without
 
     with connected(target) as pipeline:
         before = (query(pipeline, "select count(*) from events") or [(0,)])[0][0]
         (started,) = query(pipeline, "select current_timestamp")[0]
-    build(target, lambda node: tell(f"dbt {node}"))
+    build(target, lambda node: tell(f"dbt {node}"), everything)
     with connected(target) as pipeline:
         (after,) = query(pipeline, "select count(*) from events")[0]
         (delivered,) = query(

@@ -1,7 +1,10 @@
 {{ config(
     unique_key=['day', 'device_id'],
-    post_hook="{{ delete_stale('day', ref('touched_days')) }}"
+    post_hook="{{ delete_stale('day', ref('touched_days')) }}
+        and device_id in (select touched.device_id from {{ ref('touched_sessions') }} as touched)"
 ) }}
+
+{%- set touched_sessions = ref('touched_sessions') %}
 
 with live_events as (
     {{ live_events_of_days() }}
@@ -17,4 +20,7 @@ select
     count(case when event_type = 'exception' then 1 end) as exceptions,
     '{{ invocation_id }}' as _invocation_id
 from live_events
+{%- if is_incremental() %}
+where device_id in (select touched.device_id from {{ touched_sessions }} as touched)
+{%- endif %}
 group by day, device_id

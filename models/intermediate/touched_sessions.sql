@@ -3,7 +3,6 @@
 -- Asked of events: a nulling row may lack the session that its event had.
 select distinct
     events.device_id,
-    events.session_id,
     {{ full_session_id('events') }} as full_session_id
 from {{ ref('events') }} as events
 inner join {{ ref('event_batch') }} as batch on events.event_id = batch.event_id

@@ -24,28 +24,36 @@ group by files.path
 having max(case when files.is_recreated then 1 else 0 end) = 1
 {%- endset -%}
 
-{%- set timeless -%}
-select landed_rows.event_id
+{%- set superseding -%}
+select
+    landed_rows.event_id,
+    max(landed_rows.event_time) as event_time
 {{ in_batch }}
 group by landed_rows.event_id
-having max(landed_rows.event_time) is null
+having max(landed_rows.event_time) is null or max(case when landed_rows.event_type is null then 1 else 0 end) = 1
 {%- endset -%}
 
-{#- All of these read events, so they are compiled only for a batch that needs them. -#}
+{#- Both read events, so they are compiled only for a batch that needs them. -#}
 {%- set has_recreated = events and count_rows('from (' ~ recreated_files ~ ') as recreated') > 0 -%}
-{%- set has_superseding = events and count_rows(
-    in_batch ~ ' where landed_rows.event_time is null or landed_rows.event_type is null'
-) > 0 -%}
+{%- set has_superseding = events and count_rows('from (' ~ superseding ~ ') as superseding') > 0 -%}
 {%- if has_superseding -%}
-    {%- set days_of_batch = day_ranges(
-        'existing.event_time', days_in('event_time', '(select landed_rows.event_time ' ~ in_batch ~ ')')
-    ) -%}
-    {#- A row without event_time can't be pruned by it. Mostly its event is on a day of the batch all the same. -#}
-    {%- set has_distant = count_rows('from (' ~ timeless ~ ') as timeless') > 0 and count_rows(
-        'from (' ~ timeless ~ ') as timeless left join ' ~ events
-        ~ ' as existing on timeless.event_id = existing._source_event_id and ' ~ days_of_batch
-        ~ ' where existing.event_id is null'
-    ) > 0 -%}
+    {#- A row without event_time can't be pruned by it. Mostly its event is on a day of the batch all the same; one that
+        is not gives a row without days. -#}
+    {%- set days_of_superseded -%}
+select distinct
+    {{ utc_day('existing.event_time') }} as first_day,
+    {{ utc_day('existing.event_time') }} as last_day
+from ({{ superseding }}) as superseding
+left join {{ events }} as existing
+    on
+        superseding.event_id = existing._source_event_id
+        and {{ day_ranges(
+            'existing.event_time', days_in('event_time', '(select landed_rows.event_time ' ~ in_batch ~ ')')
+        ) }}
+where existing.event_id is not null or superseding.event_time is null
+    {%- endset -%}
+    {%- set superseded_days = run_query(days_of_superseded ~ '\norder by 1').rows -%}
+    {%- set are_days_known = superseded_days | map(attribute=0) | select('none') | list | length == 0 -%}
 {%- endif %}
 
 with delivered as (
@@ -123,8 +131,8 @@ known as (
     where
         (hashed.event_time is null or hashed.event_type is null)
         and not existing._is_reordered
-        {%- if not has_distant %}
-        and {{ days_of_batch }}
+        {%- if are_days_known %}
+        and {{ literal_days('existing.event_time', superseded_days) }}
         {%- endif %}
     {%- else %}
     select
