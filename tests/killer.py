@@ -1,4 +1,4 @@
-"""Runs headrace in this process and kills it (SIGKILL) at a named point: `python killer.py WAREHOUSE POINT sync FEED`.
+"""Runs headrace in this process and kills it (SIGKILL) at a named point.
 
 The product has no hooks for this: the function or statement that a point names is wrapped from outside.
 """
@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
@@ -144,35 +142,18 @@ BUILD_POINTS: dict[str, Call | Statement] = {
 }
 """Points of `sync` after its load."""
 
-POINTS: dict[str, Call | Statement] = {**load_points("duckdb"), **BUILD_POINTS}
-POINTS["cleaning up after a kill"] = Call("after", "headrace.load:query", lambda _, sql: sql.startswith("delete from"))
+CLEANING = "cleaning up after a kill"
 
 
-def run(point: str | None, arguments: list[str], project: Path, said: Path) -> None:
-    """Run headrace in a project folder, its output in a file, to the point where it is to die, or to its end."""
-    os.chdir(project)
-    with said.open("wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    # A relative path is the same text in every project, so that dbt takes over what it parsed in another.
-    os.environ.update(
-        HEADRACE_DUCKDB="warehouse.duckdb",
-        COLUMNS="200",
-        DBT_WRITE_JSON="false",
-        DBT_LOG_LEVEL_FILE="none",
-        # The tables are compared whole instead.
-        DBT_EXCLUDE_RESOURCE_TYPES="test unit_test",
-    )
-    main(point, arguments)
+def points(warehouse: str) -> dict[str, Call | Statement]:
+    """By name, in the order of a sync."""
+    cleaning = Call("after", "headrace.load:query", lambda _, sql: sql.startswith("delete from"))
+    return {**load_points(warehouse), **BUILD_POINTS, CLEANING: cleaning}
 
 
-def main(point: str | None, arguments: list[str], points: Mapping[str, Call | Statement] = POINTS) -> None:
+def main(warehouse: str, point: str, arguments: list[str]) -> None:
+    """Run headrace in this process to the point where it is to die."""
     from headrace.cli import main as headrace
 
-    if point:
-        points[point].plant()
+    points(warehouse)[point].plant()
     headrace(arguments)
-
-
-if __name__ == "__main__":
-    main(sys.argv[2], sys.argv[3:], load_points(sys.argv[1]))

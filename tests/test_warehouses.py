@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -22,6 +23,8 @@ from typing import Any
 
 import compare
 import dialects
+import forked
+import killer
 import pytest
 import standins
 import yaml
@@ -440,16 +443,9 @@ def test_two_machines_at_once(warehouse: Remote, tmp_path: Path) -> None:
     feed = tmp_path / "feed.ndjson"
     feed.write_bytes(b"".join(ndjson(event(f"{number}")) for number in range(1000)))
     machines = [warehouse, another_machine(warehouse, tmp_path)]
-    command = [sys.executable, "-m", "headrace.cli", "sync", str(feed), "--no-build"]
-    running = [
-        subprocess.Popen(
-            command, cwd=one.project, env=one.env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for one in machines
-    ]
-    said = [process.communicate(timeout=300) for process in running]
-    failed = [words for process, (_, words) in zip(running, said, strict=True) if process.returncode]
-    assert all("a sync from another machine is under way" in words for words in failed), said
+    running = [one.start(forked.headrace, "sync", feed, "--no-build") for one in machines]
+    failed = [process.said() for process in running if process.end(300)]
+    assert all("a sync from another machine is under way" in words for words in failed), failed
     assert len(failed) < 2
     assert warehouse.rows("select count(*), count(distinct _dlt_load_id) from {p}.raw_events") == [(1000, 1)]
 
@@ -527,10 +523,8 @@ def test_killed_at(warehouse: Remote, tmp_path: Path, point: str) -> None:
             names = [f"{hour}{file}{number}" for number in range(50)]
             (folder / f"{file}.ndjson").write_bytes(b"".join(ndjson(event(name)) for name in names) + b"cut o\n")
             expected += [(name, f"{folder}/{file}.ndjson") for name in names]
-        command = [sys.executable, str(Path(__file__).with_name("killer.py")), warehouse.type, point]
-        command += ["sync", str(tmp_path / "feed"), "--no-build"]
-        killed = subprocess.run(command, cwd=warehouse.project, env=warehouse.env, capture_output=True, text=True)
-        assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
+        killed = warehouse.start(partial(killer.main, warehouse.type, point), "sync", tmp_path / "feed", "--no-build")
+        assert killed.end(warehouse.timeout) == -signal.SIGKILL, killed.said()
         if hour == 2:
             shutil.rmtree(warehouse.project / ".headrace")
         warehouse.sync(tmp_path / "feed", "--no-build")
