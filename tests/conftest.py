@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import forked
 import pytest
+import yaml
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHARED = PROJECT.parent / "shared"
@@ -49,6 +50,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ.pop("DBT_PROFILES_DIR", None)
     os.environ["DBT_WRITE_JSON"] = "false"
     os.environ["DBT_LOG_LEVEL_FILE"] = "none"
+    forked.collect_seldom()
     Warehouse.parsed = tmp_path_factory.mktemp("parsed") / "partial_parse.msgpack"
 
 
@@ -58,16 +60,24 @@ def target_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("target")
 
 
-BUT_THE_VIEWS_OF_ANALYSIS = """
-selectors:
-  - name: but_the_views_of_analysis
-    default: true
-    definition:
-      union:
-        - {method: fqn, value: "*"}
-        - exclude: [{method: path, value: models/analysis}, {method: tag, value: daily}]
-"""
-"""They hold no rows and nothing is built on them; without them dbt takes half the time."""
+UNREAD = ("path:models/analysis", "tag:daily")
+"""Nothing is built on them; without them dbt takes half the time."""
+VIEWS = "config.materialized:view"
+"""They stay the same, so that one build makes them for all that follow."""
+
+
+def leave_out(project: Path, *unbuilt: str) -> None:
+    """Have dbt build all but these in a project, unless it is told otherwise."""
+    excluded = [dict(zip(("method", "value"), one.split(":"), strict=True)) for one in unbuilt]
+    definition = {"union": [{"method": "fqn", "value": "*"}, {"exclude": excluded}]}
+    selectors = {"selectors": [{"name": "in_tests", "default": True, "definition": definition}]}
+    (project / "selectors.yml").unlink(missing_ok=True)
+    (project / "selectors.yml").write_text(yaml.safe_dump(selectors))
+
+
+def leave_out_what_users_do(project: Path) -> None:
+    (project / "selectors.yml").unlink()
+    (project / "selectors.yml").symlink_to(PROJECT / "selectors.yml")
 
 
 def link_project(folder: Path) -> None:
@@ -75,7 +85,7 @@ def link_project(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in ("dbt_project.yml", "profiles.example.yml", "models", "macros", "seeds"):
         (folder / name).symlink_to(PROJECT / name)
-    (folder / "selectors.yml").write_text(BUT_THE_VIEWS_OF_ANALYSIS)
+    leave_out(folder, *UNREAD)
 
 
 class Warehouse:
@@ -83,6 +93,8 @@ class Warehouse:
 
     timeout = 600
     """Seconds that a command may take."""
+    leaves_out = True
+    """Whether a sync builds no more than what tests read."""
     parsed: Path
     """What dbt made of the project in the first of them, for the others to begin with."""
 
@@ -103,7 +115,12 @@ class Warehouse:
         return self._run(forked.headrace, arguments, status)
 
     def sync(self, feed: str | Path, *arguments: str, status: int = 0) -> str:
+        if self.leaves_out and "--no-build" not in arguments:
+            leave_out(self.project, *UNREAD, *[VIEWS] * self.has_views())
         return self.headrace("sync", feed, *arguments, status=status)
+
+    def has_views(self) -> bool:
+        return self.database.exists() and bool(self.rows("from duckdb_views() where schema_name = '{p}_marts'"))
 
     def dbt(self, *arguments: str, status: int = 0) -> str:
         return self._run(forked.dbt, arguments, status)

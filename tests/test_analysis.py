@@ -483,7 +483,7 @@ def test_a_name_stands_for_one_thing(warehouse, column):
 def test_the_catalogue_is_the_contract(warehouse):
     """Columns are an expression in the YAML: that dbt still renders it to the list, in order, is tested here."""
     assert warehouse.dbt("parse", "--write-json").success
-    manifest = json.loads((warehouse.target_path / "manifest.json").read_text())
+    manifest = json.loads((warehouse.target / "manifest.json").read_text())
     catalogue = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["vars"]["event_catalogue"]
     models = {node["alias"]: node for node in manifest["nodes"].values() if node["schema"] == SCHEMA}
     assert set(models) == set(FACTS) | set(OTHERS)

@@ -20,7 +20,7 @@ import duckdb
 import forked
 import killer
 import pytest
-from conftest import event, link_project, ndjson
+from conftest import UNREAD, VIEWS, event, leave_out, link_project, ndjson
 from headrace.sample import write_feed
 
 SEED = 20260302
@@ -78,6 +78,8 @@ class Warehouse:
         started = time.monotonic()
         process = self.start("sync", feed, *options)
         assert process.end(300) == 0, process.said()
+        if "--no-build" not in options:
+            leave_out(self.project, *UNREAD, VIEWS)
         return time.monotonic() - started
 
     def kill_at(self, point: str, feed: Path, *options: str) -> None:

@@ -540,7 +540,7 @@ def hourly_calls(store: Store, staging: Staging, old: int) -> Counter[str]:
 def test_a_run_lists_and_reads_what_is_new_however_old_the_bucket(
     s3: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = hourly_calls(s3, Staging(tmp_path / "old", monkeypatch), 20_000)
+    old = hourly_calls(s3, Staging(tmp_path / "old", monkeypatch), 5_000)
     assert old == {"list": FOLDERS * DAYS, "read": 10}
     s3.feed += "-young"
     assert hourly_calls(s3, Staging(tmp_path / "young", monkeypatch), 1_000) == old

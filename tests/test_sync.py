@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import PROJECT, SHARED, Warehouse, event, ndjson
+from conftest import PROJECT, SHARED, Warehouse, event, leave_out_what_users_do, ndjson
 
 PUBLISHED = (
     "product.event_definitions",
@@ -137,7 +137,7 @@ def test_any_order_any_repetition_and_any_split_give_the_same_tables(tmp_path: P
     def hour_by_hour_backwards(warehouse: Warehouse, feed: Path) -> None:
         for hour, rows in reversed(list(enumerate(hours))):
             put(feed, "a.ndjson", rows[::-1], hour)
-            warehouse.sync(feed, "--all")
+            warehouse.sync(feed)
 
     def twice_and_copied(warehouse: Warehouse, feed: Path) -> None:
         for hour, rows in enumerate(hours):
@@ -190,8 +190,8 @@ def test_any_order_any_repetition_and_any_split_give_the_same_tables(tmp_path: P
 
 def test_a_build_by_the_scheduler_from_the_profile_example(warehouse: Warehouse, tmp_path: Path) -> None:
     shutil.copy(warehouse.project / "profiles.example.yml", warehouse.project / "profiles.yml")
-    (warehouse.project / "selectors.yml").unlink()  # all models
-    warehouse.dbt("--warn-error", "build")
+    leave_out_what_users_do(warehouse.project)
+    warehouse.dbt("--warn-error", "build", "--select", "*")
     put(tmp_path / "feed", "a.ndjson", history()[0], 0)
     warehouse.sync(tmp_path / "feed", "--no-build")
     assert warehouse.rows("select count(*) from {p}.raw_events") == [(4,)]
