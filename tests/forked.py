@@ -26,7 +26,7 @@ numbers = count(1)
 
 
 def collect_seldom() -> None:
-    """What dbt and dlt import is much to walk through, and little of it becomes garbage: this saves a tenth."""
+    """What dbt and dlt import is much to walk through, and little of it becomes garbage: this saves 7 %."""
     gc.set_threshold(200_000, 20, 100)
 
 
