@@ -53,7 +53,7 @@ left join {{ events }} as existing
 where existing.event_id is not null or superseding.event_time is null
     {%- endset -%}
     {%- set superseded_days = run_query(days_of_superseded ~ '\norder by 1').rows -%}
-    {%- set are_days_known = superseded_days | map(attribute=0) | select('none') | list | length == 0 -%}
+    {%- set are_days_known = none not in superseded_days | map(attribute=0) -%}
 {%- endif %}
 
 with delivered as (
