@@ -1,42 +1,107 @@
 {# What makes the relations of the analysis schema from the var event_catalogue. #}
 
 {% macro fact(event_type) -%}
-    {{ per_event([event_type, 'source_properties']) }}
+    {{ per_event(['identifiers', event_type]) }}
 where event_type = '{{ event_type }}'
 {%- endmacro %}
 
 
 {% macro per_event(sections) -%}
+{%- set otherwise = {
+    'id': 'events.event_id',
+    'session_id': 'events.full_session_id',
+    'user_id': 'cast(events.device_id as ' ~ dbt.type_string() ~ ')',
+} -%}
+{%- set columns = [] -%}
+{%- for section in sections -%}
+    {%- for column in var('event_catalogue')[section] -%}
+        {%- do columns.append(
+            otherwise[column.name] ~ ' as ' ~ column.name if column.name in otherwise else 'events.' ~ column.name
+        ) -%}
+    {%- endfor -%}
+    {%- for column in catalogue_additions(section) -%}
+        {%- do columns.append(
+            inner_property('events.' ~ section, column) | trim ~ ' as ' ~ column.name
+            if section in inner_sections() else 'events.' ~ column.name
+        ) -%}
+    {%- endfor -%}
+{%- endfor -%}
 select
-    event_id as id,
-    event_id,
-    event_time,
-    full_session_id as session_id,
-    view_id,
-    cast(device_id as {{ dbt.type_string() }}) as user_id
-    {%- for section in sections %}
-    {%- for column in catalogue_columns(section) %},
-    {{ column.name }}
-    {%- endfor %}
-    {%- endfor %}
-from {{ ref('int_parsed_events') }}
+    {{ columns | join(',\n    ') }}
+from {{ ref('int_parsed_events') }} as events
+{%- endmacro %}
+
+
+{% macro inner_sections() -%}
+    {{ return(['user_properties', 'page_properties', 'element_properties']) }}
+{%- endmacro %}
+
+
+{% macro inner_property(object, column) -%}
+    {%- set path = column.get('config', {}).get('meta', {}).get('path', column.name) -%}
+    {%- if column.data_type == 'json' -%}
+        {{ json_object(object, path) }}
+    {%- elif column.data_type == 'varchar' -%}
+        {{ json_text(object, path) }}
+    {%- else -%}
+        {{ text_as(json_text(object, path), column.data_type) }}
+    {%- endif -%}
 {%- endmacro %}
 
 
 {% macro catalogue_columns(section) -%}
-    {{ return(var('event_catalogue').get(section, []) + var('event_catalogue_additions').get(section, [])) }}
+    {{ return(var('event_catalogue').get(section, []) + catalogue_additions(section)) }}
+{%- endmacro %}
+
+
+{% macro catalogue_additions(section) -%}
+    {%- set catalogue, additions = var('event_catalogue'), var('event_catalogue_additions') -%}
+    {%- set fixed = ['identifiers', 'event_key', 'events'] -%}
+    {%- set types = ['varchar', 'bigint', 'double', 'boolean', 'date', 'timestamptz', 'json'] -%}
+    {%- set keys = ['name', 'data_type', 'description', 'data_tests', 'config'] -%}
+    {%- for unknown in additions | reject('in', catalogue) | list + additions | select('in', fixed) | list -%}
+        {%- do exceptions.raise_compiler_error(
+            'event_catalogue_additions: there is no section ' ~ unknown ~ '. There are '
+            ~ catalogue | reject('in', fixed) | join(', ') ~ '.'
+        ) -%}
+    {%- endfor -%}
+    {%- set taken = (catalogue.event_key + catalogue.identifiers + catalogue.get(section, [])) | map(attribute='name')
+        | list -%}
+    {%- for column in additions.get(section, []) -%}
+        {%- set place = 'event_catalogue_additions: the column ' ~ column.name ~ ' of ' ~ section -%}
+        {%- for unknown in column | reject('in', keys) | list
+            + column.get('config', {}) | reject('equalto', 'meta') | list
+            + column.get('config', {}).get('meta', {}) | reject('equalto', 'path') | list -%}
+            {%- do exceptions.raise_compiler_error(
+                place ~ ' has a key ' ~ unknown ~ ', which is none. There are ' ~ keys | join(', ')
+                ~ '; and the path is config: {meta: {path: …}}.'
+            ) -%}
+        {%- endfor -%}
+        {%- if not column.name or column.data_type not in types -%}
+            {%- do exceptions.raise_compiler_error(
+                place ~ ' needs a name and a data_type. The types are ' ~ types | join(', ') ~ '.'
+            ) -%}
+        {%- endif -%}
+        {%- if column.name in taken -%}
+            {%- do exceptions.raise_compiler_error(
+                place ~ ' is there already. Give this one a name of its own, and its path.'
+            ) -%}
+        {%- endif -%}
+        {%- do taken.append(column.name) -%}
+    {%- endfor -%}
+    {{ return(additions.get(section, [])) }}
 {%- endmacro %}
 
 
 {% macro event_columns() -%}
-    {%- set of_every_event = ['identifiers', 'events', 'element_properties', 'page_properties', 'source_properties'] -%}
+    {%- set others = ['identifiers', 'event_key', 'events', 'source_properties'] + inner_sections() -%}
     {%- set taken = [] -%}
-    {%- for section in of_every_event -%}
-        {%- do taken.extend(catalogue_columns(section) | map(attribute='name')) -%}
+    {%- for section in others if section != 'user_properties' -%}
+        {%- do taken.extend(var('event_catalogue')[section] | map(attribute='name')) -%}
     {%- endfor -%}
+    {%- do taken.extend(catalogue_additions('source_properties') | map(attribute='name')) -%}
     {%- set columns = {} -%}
-    {%- for event_type in (var('event_catalogue') | list + var('event_catalogue_additions') | list) | unique
-        if event_type not in of_every_event -%}
+    {%- for event_type in var('event_catalogue') if event_type not in others -%}
         {%- for column in catalogue_columns(event_type) -%}
             {%- set same = columns.setdefault(column.name, column) -%}
             {%- if column.name in taken
@@ -55,8 +120,14 @@ from {{ ref('int_parsed_events') }}
 
 {% macro property(properties, column, texts, paths) -%}
     {%- set path = property_path(column) -%}
+    {%- set object, _, part = path.rpartition('.') -%}
     {%- if column.data_type == 'json' -%}
         {{ json_object(properties, path) }}
+    {%- elif object in ('url', 'initial_referrer', 'request_url')
+        and part in ('full_url', 'host', 'path', 'query', 'hash_path', 'hash_query') -%}
+        {{ url_property(
+            part, json_texts_item(texts, paths, path), json_texts_item(texts, paths, object ~ '.full_url')
+        ) }}
     {%- elif column.data_type == 'varchar' -%}
         {{ json_texts_item(texts, paths, path) }}
     {%- else -%}
@@ -88,11 +159,18 @@ from {{ ref('int_parsed_events') }}
 {%- endmacro %}
 
 
-{% test accepted_values_in_run(model, column_name, values) %}
-select {{ column_name }}
+{% test accepted_values_in_run(model, accepted) %}
+{%- for column, values in accepted.items() %}
+select
+    '{{ column }}' as column_name,
+    {{ column }} as value,
+    count(*) as occurrences
 from {{ model }}
 where
     _invocation_id = '{{ invocation_id }}'
-    and {{ batch_days('event_time') }}
-    and {{ column_name }} not in ('{{ values | join("', '") }}')
+    and {{ in_touched_days('event_time') }}
+    and {{ column }} not in ('{{ values | join("', '") }}')
+group by {{ column }}
+{{ 'union all' if not loop.last }}
+{%- endfor %}
 {% endtest %}

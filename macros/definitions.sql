@@ -18,7 +18,9 @@ with ranked as (
         ) as version_rank
     from {{ landed('raw_definitions') }} as landed_rows
     inner join {{ batch_loads }} as loads on landed_rows._dlt_load_id = loads.load_id
-    where landed_rows.kind = '{{ kind }}'
+    where
+        landed_rows.kind = '{{ kind }}'
+        and {{ unless_skipped('landed_rows', ['_file']) }}
 )
 
 select

@@ -81,9 +81,11 @@ order by step
 {% macro events_of_users() -%}
 select
     events.*,
-    {{ user_of_device('identities', 'events') }} as known_user_id
+    {{ user_or_anonymous('coalesce(session_users.user_id, identities.user_id)', 'events.device_id') }} as known_user_id
 from {{ ref('marts_events') }} as events
-left join {{ ref('int_device_identities') }} as identities on events.device_id = identities.device_id
+left join {{ ref('int_session_users') }} as session_users on events.full_session_id = session_users.full_session_id
+left join {{ ref('int_device_identities') }} as identities
+    on events.device_id = cast(identities.device_id as {{ dbt.type_string() }})
 where
     events.event_time is not null
     and events.device_id is not null

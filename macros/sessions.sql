@@ -1,31 +1,35 @@
-{% macro live_events(sessions) -%}
-    {%- set event_batch = ref('event_batch') -%}
-    {%- set touched_sessions = ref('touched_sessions') -%}
+{% macro has_wrong_clock(relation) -%}
+    {%- set first_time = timestamptz(var('min_event_time')) -%}
+    {%- set ahead = elapsed(relation ~ '.processed_time', relation ~ '.event_time', 'microsecond') ~ ' > 86400000000' -%}
+    {%- set behind = relation ~ '.event_time < ' ~ first_time -%}
+    (({{ ahead }} or {{ behind }}) and {{ relation }}.processed_time >= {{ first_time }})
+{%- endmacro %}
+
+
+{% macro believed_time(relation) -%}
+    case
+        when {{ has_wrong_clock(relation) }} then {{ relation }}.processed_time
+        else {{ relation }}.event_time
+    end
+{%- endmacro %}
+
+
+{% macro live_events() -%}
+    {%- set touched = ref('touched') -%}
     select events.*
     from {{ ref('int_parsed_events') }} as events
-    {%- if is_incremental() %}
-    {#- A live event is either of the batch or lies within its session as we know it. #}
-    {%- set days_of_touched_sessions -%}
-        {{ days_in('event_time', event_batch) }}
-        union all
-        select
-            {{ utc_day('sessions.start_time') }} as first_day,
-            {{ utc_day('sessions.end_time') }} as last_day
-        from {{ sessions }} as sessions
-        inner join {{ touched_sessions }} as touched on sessions.full_session_id = touched.full_session_id
-    {%- endset %}
-    inner join {{ touched_sessions }} as touched on events.full_session_id = touched.full_session_id
-    {%- endif %}
     where
         {{ is_in_session('events') }}
         {%- if is_incremental() %}
-        and {{ day_ranges('events.event_time', days_of_touched_sessions) }}
+        {#- A live event is either of the batch or lies within its session as we know it. #}
+        and events.full_session_id in (select touched.full_session_id from {{ touched }} as touched)
+        and {{ day_ranges('events.event_time', spans_of_touched_sessions()) }}
         {%- endif %}
 {%- endmacro %}
 
 
 {% macro live_events_of_days() -%}
-    {%- set touched_days = ref('touched_days') -%}
+    {%- set touched = ref('touched') -%}
     select
         events.*,
         {{ local_day('events.event_time') }} as day
@@ -37,14 +41,38 @@
         {#- A local day lies within three days of UTC, whatever the zone. #}
         {%- set margin = 0 if var('reporting_timezone') == 'UTC' else 1 %}
         {%- set spans -%}
-            select
+            select distinct
                 cast({{ dbt.dateadd('day', -margin, 'day') }} as date) as first_day,
                 cast({{ dbt.dateadd('day', margin, 'day') }} as date) as last_day
-            from {{ touched_days }}
+            from {{ touched }}
+            where day is not null
         {%- endset %}
-        and {{ local_day('events.event_time') }} in (select touched.day from {{ touched_days }} as touched)
+        and {{ local_day('events.event_time') }} in (select touched.day from {{ touched }} as touched)
         and {{ day_ranges('events.event_time', spans) }}
         {%- endif %}
+{%- endmacro %}
+
+
+{% macro is_live(relation) -%}
+    {{ relation }}.event_type is not null
+        and {{ is_counted(relation) }}
+        and {{ unless_skipped(relation, ['_source_event_id']) }}
+{%- endmacro %}
+
+
+{% macro no_longer_live() -%}
+    {%- set event_batch = ref('event_batch') -%}
+    from {{ this }}
+    where event_id in (select batch.event_id from {{ event_batch }} as batch)
+        and event_id not in (
+            select events.event_id
+            from {{ ref('events') }} as events
+            inner join {{ event_batch }} as batch on events.event_id = batch.event_id
+            where
+                {{ is_live('events') | indent(8) }}
+                and {{ batch_days('events.event_time') }}
+        )
+        and {{ in_touched_days('event_time') }}
 {%- endmacro %}
 
 
@@ -63,6 +91,22 @@
 {%- endmacro %}
 
 
+{% macro is_counted(relation) -%}
+    {%- if var('export_until') -%}
+        {%- set cut = timestamptz(var('export_until')) -%}
+        (
+            (coalesce({{ relation }}._is_export, false) and {{ relation }}.event_time < {{ cut }})
+            or (
+                not coalesce({{ relation }}._is_export, false)
+                and ({{ relation }}.event_time >= {{ cut }} or {{ relation }}.event_time is null)
+            )
+        )
+    {%- else -%}
+        1 = 1
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro full_session_id(relation) -%}
     {{ dbt.concat([
         'cast(' ~ relation ~ '.device_id as ' ~ dbt.type_string() ~ ')',
@@ -72,57 +116,76 @@
 {%- endmacro %}
 
 
-{% macro user_of_device(identities, relation) -%}
+{% macro named_user(user_id) -%}
+    {%- set nobody = ["''"] -%}
+    {%- for id in var('nobody_ids') -%}
+        {%- do nobody.append(dbt.string_literal(dbt.escape_single_quotes(id | string | trim | lower))) -%}
+    {%- endfor -%}
+    {%- set id = without('lower(' ~ user_id ~ ')', ['^[[:space:]]+', '[[:space:]]+$']) -%}
+    case when {{ id }} not in ({{ nobody | join(', ') }}) then {{ user_id }} end
+{%- endmacro %}
+
+
+{% macro user_or_anonymous(user_id, device_id) -%}
     coalesce(
-        {{ identities }}.user_id,
-        {{ dbt.concat(["'anon_'", 'cast(' ~ relation ~ '.device_id as ' ~ dbt.type_string() ~ ')']) }}
+        {{ user_id }},
+        {{ dbt.concat(["'anon_'", 'cast(' ~ device_id ~ ' as ' ~ dbt.type_string() ~ ')']) }}
     )
 {%- endmacro %}
 
 
-{% macro last_of_device(devices) -%}
+{% macro from_last(key, first=none) -%}
+    row_number() over (
+            partition by {{ key }}
+            order by
+                {%- if first %}
+                {{ first }},
+                {%- endif %}
+                event_time desc nulls last,
+                processed_time desc nulls last,
+                event_id desc
+        )
+{%- endmacro %}
+
+
+{% macro rank_of_session(key) -%}
+    row_number() over (
+            partition by {{ key }}
+            order by end_time desc nulls last, full_session_id desc
+        )
+{%- endmacro %}
+
+
+{% macro last_of_session(sessions) -%}
     {%- set last_columns = {
-        'user_agent': 'last_device_user_agent',
-        'type': 'last_device_type',
-        'operating_system': 'last_device_operating_system',
-        'browser': 'last_device_browser',
-        'browser_version': 'last_device_browser_version',
-        'geo_ip_address': 'last_geo_ip_address',
-        'geo_country': 'last_geo_country',
-        'geo_region': 'last_geo_region',
-        'geo_city': 'last_geo_city',
-        'geo_lat_long': 'last_geo_lat_long',
-        'event_time': 'last_event_time',
+        'last_user_agent': 'last_device_user_agent',
+        'last_device_type': 'last_device_type',
+        'last_operating_system': 'last_device_operating_system',
+        'last_browser': 'last_device_browser',
+        'last_browser_version': 'last_device_browser_version',
+        'last_ip_address': 'last_geo_ip_address',
+        'last_country': 'last_geo_country',
+        'last_region': 'last_geo_region',
+        'last_city': 'last_geo_city',
+        'last_lat_long': 'last_geo_lat_long',
+        'end_time': 'last_event_time',
     } -%}
     {%- for column, name in last_columns.items() -%}
-        {{ devices }}.{{ column }} as {{ name }},
+        {{ sessions }}.{{ column }} as {{ name }},
 {% endfor -%}
-    {{ devices }}.event_id as last_event_id
+    {{ sessions }}.last_event_id
 {%- endmacro %}
 
 
-{% macro page_id() -%}
-    case
-        when page_definition_id is not null then page_definition_id
-        when url_host is not null or url_path is not null
-            then {{ dbt.concat(["coalesce(url_host, '')", "coalesce(url_path, '')"]) }}
-    end
-{%- endmacro %}
-
-
-{% test unique_in_touched(model, columns, touched) %}
-select {{ columns | join(', ') }}
-from {{ model }}
-where {{ columns[0] }} in (select {{ columns[0] }} from {{ touched }})
-group by {{ columns | join(', ') }}
-having count(*) > 1
-{% endtest %}
-
-
-{% test known_in_touched(model, column_name, to, touched) %}
-select {{ column_name }}
-from {{ model }}
+{% test known_in_tables(model, column_name, tables) %}
+{%- for name in tables %}
+select
+    '{{ name }}' as table_name,
+    {{ column_name }}
+from {{ ref(name) }} as table_rows
 where
-    {{ column_name }} in (select {{ column_name }} from {{ touched }})
-    and {{ column_name }} not in (select {{ column_name }} from {{ to }})
+    {{ column_name }} in (select {{ column_name }} from {{ ref('touched') }})
+    and {{ column_name }} not in (select {{ column_name }} from {{ model }})
+{{ 'union all' if not loop.last }}
+{%- endfor %}
 {% endtest %}

@@ -17,7 +17,10 @@ from typing import Any
 Query = Callable[[str], tuple[list[str], Iterable[tuple[Any, ...]]]]
 Rows = list[dict[str, Any]]
 
-OF_THE_RUN = {"updated_time", "_invocation_id", "_load_id", "identified_users.last_updated_time"}
+OF_THE_RUN = {
+    *("updated_time", "_invocation_id", "_load_id", "_first_load_id", "_changed_load_id"),
+    *("properties_updated_time", "identified_users.last_updated_time"),
+}
 """Columns that tell when or by which run a row was written."""
 
 

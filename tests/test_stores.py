@@ -1,7 +1,8 @@
 """Feeds in S3, Google Cloud Storage and Azure: the stores' own protocols, spoken to servers on this machine.
 
 Between client and server stands a proxy that counts what is asked and fails when it is told to. What isn't installed is
-skipped: S3 needs `moto[s3,server]`, GCS `gcp-storage-emulator`, Azure `azurite-blob` on the PATH (npm install azurite).
+skipped: S3 needs `moto[s3,server]`, GCS `gcp-storage-emulator`, Azure `azurite-blob` on the PATH or in .standins
+(`npm install --prefix .standins/azurite azurite`).
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ os.environ[NO_GRPC] = "false"  # before gcsfs is imported
 SECRET = "c2VjcmV0c2VjcmV0"
 BUCKET = "feeds"
 NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
-FOLDERS, DAYS = 5, 4
-"""An hourly run looks into so many folders, for so many days: two back, today and tomorrow."""
+DAYS = (NOW.date() - (NOW - timedelta(hours=1, days=2)).date()).days + 1
+"""An hourly run looks at so many days of a feed whose newest hour is the one before this."""
 
 
 # --- the wire: a proxy that counts and fails ------------------------------------------------------------------------
@@ -272,7 +273,7 @@ def gcs_emulator() -> Iterator[int]:
 
 @contextmanager
 def azurite(folder: Path) -> Iterator[int]:
-    places = os.pathsep.join((os.environ["PATH"], str(PROJECT / "node_modules" / ".bin")))
+    places = os.pathsep.join((os.environ["PATH"], str(PROJECT / ".standins/azurite/node_modules/.bin")))
     command = shutil.which("azurite-blob", path=places)
     if command is None:
         pytest.skip("azurite-blob is not on the PATH")
@@ -540,10 +541,11 @@ def hourly_calls(store: Store, staging: Staging, old: int) -> Counter[str]:
 def test_a_run_lists_and_reads_what_is_new_however_old_the_bucket(
     s3: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old = hourly_calls(s3, Staging(tmp_path / "old", monkeypatch), 5_000)
-    assert old == {"list": FOLDERS * DAYS, "read": 10}
+    old = hourly_calls(s3, Staging(tmp_path / "old", monkeypatch), 2_500)
+    # Besides the days: the feed's own folder and events/, for the names of the hours and for loose files.
+    assert old == {"list": 2 + DAYS, "read": 10}
     s3.feed += "-young"
-    assert hourly_calls(s3, Staging(tmp_path / "young", monkeypatch), 1_000) == old
+    assert hourly_calls(s3, Staging(tmp_path / "young", monkeypatch), 500) == old
 
 
 def test_many_small_files_are_fetched_together(s3: Store, staging: Staging) -> None:
@@ -584,7 +586,27 @@ def test_the_folder_of_an_hour_that_cannot_be(s3: Store, staging: Staging, name:
     s3.wire.clear()
     s3.put(f"{hour(NOW)}/b.ndjson", ndjson(event("b")))
     assert staging.load(s3.address).rows == 1
-    assert s3.wire.calls()["list"] <= FOLDERS * DAYS
+    assert s3.wire.calls()["list"] <= 2 + DAYS + 1
+
+
+def test_hours_as_other_tools_spell_them_loose_files_and_what_only_its_content_tells(
+    store: Store, staging: Staging
+) -> None:
+    store.put(f"{hour(NOW)}/a.ndjson", ndjson(event("a")))
+    staging.load(store.address)
+    store.put(f"events/ingested_time={NOW:%Y-%m-%d}%20{NOW:%H}%3A00%3A00/b.ndjson", ndjson(event("b")))
+    store.put(f"events/ingested_time={NOW:%Y-%m-%dT%H}:30Z/part-00000", gzip.compress(ndjson(event("c"))))
+    store.put(f"events/ingested_time={NOW:%Y-%m-%d-%H}-00-00/part-00001", b"neither this nor that")
+    store.put(f"events/ingested_time={NOW - timedelta(days=9):%Y-%m-%d}/d.ndjson", ndjson(event("too old")))
+    store.put("events/loose.ndjson", ndjson(event("e")))
+    store.put("events/_temporary/0/f.ndjson", ndjson(event("under way")))
+    store.put("loose.ndjson.bz2", b"BZh9")
+    loaded = staging.load(store.address)
+    assert staging.ids() == ["a", "b", "c", "e"]
+    assert [words.partition(": ")[0].rsplit("/", 1)[1] for words in loaded.unread] == ["loose.ndjson.bz2", "part-00001"]
+    store.wire.clear()
+    again = staging.load(store.address)
+    assert (again.files, again.unread, store.wire.calls()["read"]) == (0, [], 0)
 
 
 # --- what fails -----------------------------------------------------------------------------------------------------
@@ -593,7 +615,10 @@ UNAVAILABLE = (503, b"", {"Retry-After": "1"})
 BROKEN = (500, b"", {})
 
 
-def test_faults_in_passing_are_tried_again(store: Store, staging: Staging) -> None:
+def test_faults_in_passing_are_tried_again(store: Store, staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    if store.scheme == "az":  # whose client waits for 15 seconds and more
+        backoff = "azure.storage.blob._shared.policies_async.ExponentialRetry.get_backoff_time"
+        monkeypatch.setattr(backoff, lambda *_: 0.1)
     for n in range(6):
         store.put(f"{hour(NOW)}/{n}.ndjson", ndjson(*(event(f"{n}-{row:04}") for row in range(400))))
     store.wire.clear()
@@ -637,6 +662,20 @@ def test_no_access_to_the_contents(store: Store, staging: Staging) -> None:
     store.wire.fault = lambda method, path: store.denied if kind_of_call(method, path) == "read" else None
     assert "access denied" in fails(staging, store.address, UsageError)
     assert store.wire.calls()["read"] <= 2
+
+
+def test_no_access_to_one_of_the_contents(store: Store, staging: Staging) -> None:
+    for name in "abc":
+        store.put(f"{hour(NOW)}/{name}.ndjson", ndjson(event(name)))
+    store.wire.fault = lambda method, path: store.denied if "b.ndjson" in path else None
+    for told in (1, 0):  # it is tried again each time, and told once
+        loaded = staging.load(store.address)
+        assert staging.ids() == ["a", "c"]
+        assert len(loaded.unread) == told
+        assert all("b.ndjson: access denied" in words and SECRET not in words for words in loaded.unread)
+    store.wire.fault = always(None)
+    assert staging.load(store.address).rows == 1
+    assert staging.ids() == ["a", "b", "c"]
 
 
 def test_no_credentials(s3: Store, staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import sys
 import threading
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,12 +27,26 @@ from .errors import HeadraceError
 
 if TYPE_CHECKING:
     from .load import Plan
+    from .status import Status
     from .sync import Summary
 
 # What loads or builds is imported by the command that needs it: dlt and dbt take seconds, and `--help` needs neither.
 
+UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
 output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def plain(value: Any) -> str:
+    """A value as text that can do nothing to a terminal, whoever made it: a visitor, or who names files.
+
+    What is no printable character is shown by its number: control characters with the escape sequences that they
+    begin, and what turns the direction of writing. Rich's own markup is taken as text.
+    """
+    return escape(UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value)))
 
 
 class Headrace(click.Group):
@@ -41,18 +57,33 @@ class Headrace(click.Group):
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # they are for who writes Python
         threading.excepthook = _end
+        sys.excepthook = _unforeseen
         try:
             return super().invoke(context)
         except HeadraceError as error:
-            errors.print(f"[red]headrace:[/] {escape(str(error))}")
+            errors.print(f"[red]headrace:[/] {plain(error)}")
             context.exit(error.exit_status)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise
+            from .codes import lasts
+
+            # This machine's own: a disk that is full, a folder that can't be written.
+            errors.print(f"[red]headrace:[/] {plain(error)}")
+            context.exit(2 if lasts(error) else 1)
+
+
+def _unforeseen(*raised: Any) -> None:
+    """A failure that nobody foresaw: what it says may be what a visitor typed."""
+    for line in "".join(traceback.format_exception(*raised)).splitlines():
+        errors.print(plain(line))
 
 
 def _end(failed: Any) -> None:
     """End the process for what was raised in a thread beside the command: it may be killed at any time."""
     error = failed.exc_value
     if isinstance(error, HeadraceError):
-        errors.print(f"\n[red]headrace:[/] {escape(str(error))}")
+        errors.print(f"\n[red]headrace:[/] {plain(error)}")
         os._exit(error.exit_status)
     threading.__excepthook__(failed)
 
@@ -85,17 +116,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return timedelta(**{unit: int(found[1])})
 
 
-def on_target(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options that say where to load, and the target that they name."""
-
-    def with_target(target: str | None, profiles_dir: Path | None, project_dir: Path | None, **others: Any) -> None:
-        from .target import read_target
-
-        command(target=read_target(target, project_dir, profiles_dir), **others)
-
-    with_target.__doc__ = command.__doc__
-    with_target.__name__ = command.__name__
-    with_target.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+def with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say where to load."""
     for name, kind, words in (
         (
             "--project-dir",
@@ -105,8 +127,22 @@ def on_target(command: Callable[..., None]) -> Callable[..., None]:
         ("--profiles-dir", click.Path(path_type=Path), "Folder of profiles.yml (default: where dbt looks)."),
         ("--target", str, "Output of the dbt profile `headrace` (default: the profile's own)."),
     ):
-        with_target = click.option(name, type=kind, help=words)(with_target)
-    return with_target
+        command = click.option(name, type=kind, help=words)(command)
+    return command
+
+
+def on_target(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the target that the options name."""
+
+    def with_target(target: str | None, profiles_dir: Path | None, project_dir: Path | None, **others: Any) -> None:
+        from .target import read_target
+
+        command(target=read_target(target, project_dir, profiles_dir), **others)
+
+    with_target.__doc__ = command.__doc__
+    with_target.__name__ = command.__name__
+    with_target.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    return with_options(with_target)
 
 
 @click.group(cls=Headrace, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -131,22 +167,45 @@ def main() -> None:
 @click.option("--all", "everything", is_flag=True, help="Look at every hour, run all data tests: once a day.")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
 @click.option("--no-build", is_flag=True, help="Load only, and leave `dbt build` to the scheduler.")
-@on_target
-def sync(target: Any, feed: str, since: datetime | None, everything: bool, dry_run: bool, no_build: bool) -> None:
+@with_options
+def sync(
+    target: str | None,
+    profiles_dir: Path | None,
+    project_dir: Path | None,
+    feed: str,
+    since: datetime | None,
+    everything: bool,
+    dry_run: bool,
+    no_build: bool,
+) -> None:
     """Load what is new or re-created in FEED, then build the models.
 
     FEED is a file or a folder, on disk or in a store (s3://, gs://, az://): event files (.parquet, .ndjson, .jsonl,
     each also .gz or .zst) and definition files, in the hive layout of Data Direct or loose, or segment exports
-    (.json, .json.gz). It can be killed at any time and run again, any number of times.
+    (.json, .ndjson, .csv). It can be killed at any time and run again, any number of times.
     """
+    from .feed import shown
+    from .idle import Call
+    from .target import find_project, home_of, read_target
+
+    project = find_project(project_dir)
+    call = Call.of(feed, target, project, profiles_dir, home_of(project))
+    memo = None if since or everything or dry_run else call.recall()
+    if memo and memo.is_still():
+        output.print(plain(f"{shown(feed)} -> {memo.label}"))
+        output.print("nothing new: the feed, the project and the database are as the last sync left them")
+        return
+
     from . import sync as run
     from .load import Span
 
+    to = read_target(target, project_dir, profiles_dir)
     span = Span(since=since, everything=everything)
     if dry_run:
-        _print_plan(run.plan(feed, target, span))
+        _print_plan(run.plan(feed, to, span))
     else:
-        _print_summary(feed, lambda tell: run.sync(feed, target, tell, span, build_models=not no_build))
+        build_models, is_quiet = not no_build, bool(memo and not memo.database)
+        _print_summary(feed, lambda tell: run.sync(call, to, tell, span, build_models, is_quiet))
 
 
 @main.command()
@@ -172,35 +231,91 @@ def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dr
 
 
 @main.command()
+@click.argument("names", nargs=-1, metavar="[FILE|EVENT_ID]...")
+@click.option("--undo", is_flag=True, help="Leave them out no longer.")
+@on_target
+def skip(target: Any, names: tuple[str, ...], undo: bool) -> None:
+    """Leave out a file or an event that no build gets past; without a name, list what is left out.
+
+    FILE is its path or address, EVENT_ID the id that the feed gives or that event_batch has. From then on no build
+    merges it and no sync loads it. What events has of it already stays as it is there.
+    """
+    from . import skip as run
+    from .load import connected
+
+    if undo:
+        if not names:
+            raise click.UsageError("--undo wants to be told what; without it, what is left out is listed")
+        for one in run.undo(target, names):
+            since = f"{one.since or datetime.now(timezone.utc):%Y-%m-%dT%H:%M}"
+            output.print(f"no longer left out: {plain(one.name)}")
+            output.print(f"`headrace backfill FEED --since {since}` loads what was left out meanwhile")
+    elif names:
+        for found in run.skip(target, names):
+            output.print(f"left out: {plain(found.name)}, {found.waiting_rows:,} rows of it wait in the queue")
+    else:
+        with connected(target) as pipeline:
+            for found in run.skipped(pipeline):
+                output.print(
+                    f"{plain(found.name)}, since {_ago(found.since)}, {found.waiting_rows:,} rows in the queue"
+                )
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@click.option("--max-age", type=Duration(), help="End with status 1 when the newest load is older, such as 2h.")
+@click.option(
+    "--max-age", type=Duration(), help="End with status 1 when what is published is older, such as 3h, or builds fail."
+)
 @on_target
 def status(target: Any, as_json: bool, max_age: timedelta | None) -> None:
-    """Say how the target is: last load, lag, queue, files, rejected rows."""
+    """Say how the target is: what is published, what waits, and what was rejected or left out."""
     from .status import status as read
 
     now = read(target)
     if as_json:
         click.echo(json.dumps(now.as_json(), default=lambda value: value.isoformat(), indent=2))
     else:
-        output.print(escape(now.target))
-        output.print(f"newest load   {_ago(now.newest_load)}")
-        output.print(f"queue         {now.queued_loads:,} loads with {now.queued_rows:,} rows wait for a build")
-        output.print(f"files         {', '.join(f'{count:,} {state}' for state, count in now.files.items()) or 'none'}")
-        for feed in now.feeds:
-            waiting = (
-                f"{feed.waiting_files:,} files wait, {timedelta(seconds=feed.lag_seconds or 0)} behind"
-                if feed.problem is None
-                else feed.problem
-            )
-            output.print(f"feed          {escape(feed.feed)}: {escape(waiting)}")
-            output.print(f"              synced {_ago(feed.last_sync)}, listed in full {_ago(feed.last_full_listing)}")
-        for found in now.rejected[:10]:
-            place = found.file if found.position is None else f"{found.file}:{found.position}"
-            output.print(f"rejected      {found.rows:,} x {escape(found.reason)}, such as {escape(place)}")
-    if max_age is not None and now.is_stale(max_age):
-        errors.print(f"[red]headrace:[/] the newest load is older than {max_age}")
+        _print_status(now)
+    problems = list(now.problems(max_age)) if max_age is not None else []
+    for problem in problems:
+        errors.print(f"[red]headrace:[/] {plain(problem)}")
+    if problems:
         sys.exit(1)
+
+
+def _print_status(now: Status) -> None:
+    from .sync import NAMED_FILES
+
+    def line(name: str, words: str) -> None:
+        output.print(f"{name:<14}{plain(words)}")
+
+    output.print(plain(now.target))
+    line("published", f"up to the hour {_ago(now.newest_hour)}" if now.newest_hour else "no hour")
+    line("newest event", _ago(now.newest_event))
+    if now.failing:
+        line("builds", f"fail since {_ago(now.failing.since)} ({now.failing.builds:,}): {now.failing.message}")
+    line("newest load", _ago(now.newest_load))
+    since = f", the oldest since {_ago(now.queued_since)}" if now.queued_since else ""
+    line("queue", f"{now.queued_loads:,} loads with {now.queued_rows:,} rows wait for a build{since}")
+    line("files", ", ".join(f"{count:,} {state}" for state, count in now.files.items()) or "none")
+    for feed in now.feeds:
+        waiting = f"{feed.waiting_files or 0:,} files wait, {timedelta(seconds=feed.lag_seconds or 0)} behind"
+        line("feed", f"{feed.feed}: {feed.problem or waiting}")
+        line("", f"synced {_ago(feed.last_sync)}, listed in full {_ago(feed.last_full_listing)}")
+    if now.export_until:
+        cut = f"{now.export_until.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}"
+        line("exports", f"overlap the raw feed (docs/exports.md): set the var export_until: '{cut}'")
+    if now.unread:
+        line("not read", f"{len(now.unread):,} files:")
+    for path in now.unread[:NAMED_FILES]:
+        line("", path)
+    for found in now.rejected[:10]:
+        place = found.file if found.position is None else f"{found.file}:{found.position}"
+        line("rejected", f"{found.rows:,} x {found.reason}, such as {place}")
+    if now.wrong_clocks:
+        line("wrong clocks", f"{now.wrong_clocks:,} events")
+    for one in now.skipped:
+        line("left out", f"{one.name}, since {_ago(one.since)}, {one.waiting_rows:,} rows in the queue")
 
 
 @main.command()
@@ -255,9 +370,22 @@ def sample(out: Path, hours: int, events_per_hour: int, seed: int, file_format: 
 
     made = write_feed(out, hours, events_per_hour, seed, file_format)
     output.print(
-        f"{escape(str(out))}: {made.events:,} rows in {made.files:,} files of {hours} hours; "
+        f"{plain(out)}: {made.events:,} rows in {made.files:,} files of {hours} hours; "
         f"{made.distinct:,} events, {made.duplicates:,} duplicates, {made.late:,} late, {made.nulled:,} superseding"
     )
+
+
+@main.command()
+@click.argument("feed")
+@on_target
+def forget(target: Any, feed: str) -> None:
+    """Let status ask no more for FEED, one that has ended or moved; it names those it knows.
+
+    What was loaded stays, and so does the ledger: nothing is loaded twice if the feed comes back.
+    """
+    from . import sync as run
+
+    run.forget(feed, target)
 
 
 @contextmanager
@@ -273,27 +401,31 @@ def _progress() -> Iterator[Callable[..., None]]:
         task = progress.add_task("starting", total=None)
 
         def tell(step: str, done: int | None = None, total: int | None = None) -> None:
-            progress.update(task, description=escape(step), completed=done or 0, total=total)
+            progress.update(task, description=plain(step), completed=done or 0, total=total)
 
         yield tell
 
 
 def _print_summary(feed: str, run: Callable[[Callable[..., None]], Summary]) -> None:
+    from .feed import shown
+
     started = time.monotonic()
     with _progress() as tell:
         summary = run(tell)
-    output.print(escape(f"{feed} -> {summary.label}"))
+    output.print(plain(f"{shown(feed)} -> {summary.label}"))
     numbers = {**summary.counts(), "seconds": round(time.monotonic() - started, 1)}
     _print_table(numbers.keys(), [tuple(numbers.values())])
     for note in summary.notes():
-        output.print(escape(note))
+        output.print(plain(note))
 
 
 def _print_plan(plan: Plan, also: Iterable[Any] = ()) -> None:
     files = [*plan.files, *also]
     for file in files:
         what = "loaded" if file in plan.unchanged else "re-created" if file.path in plan.known else "new"
-        output.print(f"{what:<10}  {file.size:>14,}  {escape(file.path)}")
+        output.print(f"{what:<10}  {file.size:>14,}  {plain(file.path)}")
+    for file in plan.unread:
+        output.print(f"not read    {file.size:>14,}  {plain(file.path)}: {plain(file.problem or 'its content')}")
     output.print(f"{len(files):,} of {plan.listed:,} files would be loaded, {sum(file.size for file in files):,} bytes")
 
 
@@ -311,7 +443,7 @@ def _print_table(columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Non
 def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}"
-    return "" if value is None else f"{value:,}" if isinstance(value, int) else escape(" ".join(str(value).split()))
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else plain(" ".join(str(value).split()))
 
 
 def _ago(at: datetime | None) -> str:

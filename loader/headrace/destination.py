@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import dlt
+import duckdb
 from dbt.adapters.factory import load_plugin
 from dbt_common.dataclass_schema import ValidationError
 from dbt_common.exceptions import DbtBaseException
-from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.destination import AnyDestination
-from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from fsspec.implementations.local import LocalFileSystem
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_fixed
 
+from .codes import lasts, refusal_of_file
 from .errors import HeadraceError, LoadError, UsageError
 from .target import Target
 
@@ -34,10 +40,6 @@ ENVIRONMENT_OF_BIGQUERY = "BIGQUERY_EMULATOR_HOST"
 """How Google's client is told of an endpoint where dlt can't tell it; a private endpoint of the service works, too."""
 
 SECRET = re.compile(r"password|pass|secret|token|private_key|passphrase|keyfile_json|access_key")
-DENIED = re.compile(
-    r"insufficient privilege|permission denied|access ?denied|not authorized|must be owner|access control|\b403\b", re.I
-)
-MISSING = re.compile(r"does not have a current (database|schema)|(project|database|warehouse)\b.*\bnot exist", re.I)
 
 
 def destination(target: Target) -> AnyDestination:
@@ -59,15 +61,100 @@ def destination(target: Target) -> AnyDestination:
     except ImportError as error:
         raise UsageError(f"{target.label}: {error}: pip install 'headrace[{target.type}]'") from None
     except Exception as error:  # what reads the keys and tokens of a login has no exception in common
-        raise UsageError(f"{target.label}: the login in the profile can't be used: {words(target, error)}") from error
+        said = f"{target.label}: the login in the profile can't be used: {words(target, error)}"
+        raise (LoadError if lasts(error) is False else UsageError)(said) from error
+
+
+@contextmanager
+def reading(target: Target, folder: Path) -> Iterator[Any]:
+    """Where dlt reads from, for who only reads: DuckDB makes no file then, and lets readers in together.
+
+    Where there is no file yet, an empty one in a folder stands for it. One that a sync has locked is read as it goes.
+
+    Raises:
+        UsageError: as destination.
+    """
+    if target.type != "duckdb":
+        yield destination(target)
+        return
+    path = Path(target.settings["path"])
+    if not path.exists():
+        yield destination(replace(target, settings={**target.settings, "path": str(folder / "empty.duckdb")}))
+    elif _is_locked(path):
+        with _past_locks(path) as connection:
+            yield dlt.destinations.duckdb(credentials=connection)
+    else:
+        yield destination(replace(target, settings={**target.settings, "read_only": True}))
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a DuckDB file can't be opened since another process, or this one, writes to it."""
+    try:
+        duckdb.connect(str(path), read_only=True).close()
+    except duckdb.Error:
+        return refusal_of_file(path, writes=False) is None
+    return False
+
+
+class _PastLocks(LocalFileSystem):  # type: ignore[misc]
+    """Local files by `live://`. DuckDB asks for a lock when it opens a file; Python does not."""
+
+    protocol = "live"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("live://")))
+
+
+@contextmanager
+def _past_locks(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """What a DuckDB file holds while another process writes to it: the last commit, or one shortly before.
+
+    The database under its own name, which its views know, and a view of each of its tables and views in memory, where
+    dlt looks for them.
+    """
+    store, address, name = _PastLocks(skip_instance_cache=True), f"live://{path.absolute()}", path.stem
+    connection = duckdb.connect()
+    connection.register_filesystem(store)
+    try:
+        quoted = [text.replace(mark, mark * 2) for text, mark in ((address, "'"), (name, '"'))]
+        attach = "attach '{}' as \"{}\" (read_only)".format(*quoted)
+        # A checkpoint may go on under a reader's eyes.
+        Retrying(
+            retry=retry_if_exception_type(duckdb.Error), stop=stop_after_attempt(5), wait=wait_fixed(0.5), reraise=True
+        )(lambda: connection.execute(attach).fetchall())
+        for schema, table in connection.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = $1 union all "
+            "select schema_name, view_name from duckdb_views() where database_name = $1 and not internal",
+            [name],
+        ).fetchall():
+            connection.execute(f'create schema if not exists memory."{schema}"').fetchall()
+            connection.execute(
+                f'create view memory."{schema}"."{table}" as from "{quoted[1]}"."{schema}"."{table}"'
+            ).fetchall()
+        yield connection
+    finally:
+        connection.unregister_filesystem(store.protocol)
+        connection.close()
 
 
 def _duckdb(target: Target) -> Any:
     credentials = {
+        "read_only": target.settings.get("read_only", False),
         "database": target.settings["path"],
         "global_config": {**DUCKDB_SETTINGS, **(target.settings.get("config_options") or {})},
     }
     return dlt.destinations.duckdb(credentials=credentials)
+
+
+def lift_memory_limit(target: Target, pipeline: dlt.Pipeline) -> None:
+    """Let DuckDB take what it takes by default, unless the profile says how much, when a load has failed.
+
+    It commits the rows of an unfinished row group (122,880 rows) from memory, so texts of a megabyte each can need more
+    than the loader's own limit.
+    """
+    if target.type == "duckdb" and "memory_limit" not in (target.settings.get("config_options") or {}):
+        pipeline.destination.config_params["credentials"]["global_config"]["memory_limit"] = "80%"
 
 
 def _bigquery(target: Target) -> Any:
@@ -203,24 +290,43 @@ def _unmapped(target: Target, what: str, instead: str) -> UsageError:
 
 def failure(target: Target, error: BaseException, connecting: bool = False) -> HeadraceError:
     """What a destination raised, as an error of ours that says whether running it again may help."""
-    said = words(target, error)
-    if connecting:
-        return UsageError(f"{target.label}: can't connect: {said}")
-    if isinstance(error, DestinationUndefinedEntity) or DENIED.search(said) or MISSING.search(said):
-        return UsageError(f"{target.label}: {said}")
-    if isinstance(error, ConfigurationException):
-        return UsageError(f"{target.label}: {said}")
-    return LoadError(f"{target.label}: {said}")
+    answers = chain([error], _asked_again(target) if connecting else ())
+    is_lasting = next((verdict for one in answers if (verdict := lasts(one)) is not None), False)
+    said = f"can't connect: {words(target, error)}" if connecting else words(target, error)
+    return (UsageError if is_lasting else LoadError)(f"{target.label}: {said}")
+
+
+def _asked_again(target: Target) -> Iterator[BaseException]:
+    """Why there is no connection, from who carries a code where the client that was used has words alone."""
+    if target.type == "duckdb" and (refusal := refusal_of_file(Path(target.settings["path"]))):
+        yield refusal
+    elif target.type == "redshift":  # psycopg2 keeps no SQLSTATE of a refused login, the driver of dbt does
+        from dbt.adapters.redshift.connections import get_connection_method  # type: ignore[import-not-found, unused-ignore]
+
+        try:
+            login = _login(target)
+            user, password = _redshift_user(target, login)
+            seconds = login.connect_timeout or CONNECT_SECONDS
+            get_connection_method(
+                replace(login, method="database", user=user, password=password, connect_timeout=seconds)
+            )().close()
+        except Exception as error:
+            yield error
 
 
 def words(target: Target, error: BaseException) -> str:
     """The words of what an exception came from, in one line and without the secrets of the profile."""
     while cause := error.__cause__ or getattr(error, "inner_exc", None):
         error = cause
-    said = " ".join(str(error).split()) or type(error).__name__
+    return hidden(target, str(error))[:500] or type(error).__name__
+
+
+def hidden(target: Target, said: str) -> str:
+    """Words in one line, without the secrets of the profile."""
+    said = " ".join(said.split())
     for secret in sorted(_secrets(target.settings), key=len, reverse=True):
         said = said.replace(" ".join(secret.split()), "***")
-    return said[:500]
+    return said
 
 
 def _secrets(settings: Any, is_secret: bool = False) -> Iterator[str]:

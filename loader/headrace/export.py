@@ -1,4 +1,4 @@
-"""The segment export feed (a JSON array of flat records) as events of the contract.
+"""The segment export feed (flat records as a JSON array, as lines or as CSV) as events of the contract.
 
 Its fields are those of the segment export API; a record says of its page and its device what a `raw` event says in
 source_properties, and has no id and no processed_time of its own.
@@ -6,17 +6,25 @@ source_properties, and has no id and no processed_time of its own.
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Annotated, Any, BinaryIO
+from urllib.parse import unquote, urlsplit
 
 import msgspec
-from msgspec import Raw
+from msgspec import Meta, Raw
 
 EVENT_TYPES = {
     "abandon": "form_abandon",
+    "backgrounded": "background",
     "consolemessage": "console_message",
+    "crashed": "crash",
     "lowmemory": "low_memory",
     "pageview": "page_view",
     "pinch": "pinch_gesture",
@@ -24,30 +32,70 @@ EVENT_TYPES = {
     "thrash": "mouse_thrash",
     "uservar": "identify",
 }
-"""Names that differ; others stay. `custom_error`, a custom event that failed validation, stays a type of its own."""
-
-IDENTIFIERS = {"IndvId", "UserId", "SessionId", "PageId", "EventStart", "EventType"}
+"""Names that differ; others stay. What ends with `_error` has a twin without, or was cut off: a type of its own."""
 
 EVENT_FIELDS = {
     "EventCustomName": "event_name",
     "EventTargetText": "target.text",
-    "EventTargetSelectorTok": "target.raw_selector",
-    "EventModFrustrated": "fs_rage_count",
-    "EventModDead": "fs_dead_count",
-    "EventModSuspicious": "fs_suspicious_count",
+    "EventPageOffset": "page_offset_millis",
+    "EventSessionOffset": "session_offset_millis",
+    "EventDuration": "event_duration_millis",
+    "EventSecondaryDuration": "event_secondary_duration_millis",
+    "EventCumulativeLayoutShift": "cumulative_layout_shift",
+    "EventFirstInputDelay": "first_input_delay_millis",
+    "EventVarErrorKind": "error_kind",
+    "EventVarFields": "error_fields",
+    "EventWebSourceFileUrl": "exception_source_file",
+    "EventMobileSourceFile": "exception_source_file",
     "LoadDomContentTime": "dom_content_time_millis",
     "LoadFirstPaintTime": "first_paint_time_millis",
     "LoadLargestPaintTime": "largest_paint_time_millis",
     "LoadEventTime": "load_time_millis",
     "LoadTimeToFirstByte": "time_to_first_byte_millis",
+    "LoadTimeToInteractive": "time_to_interactive_millis",
+    "LoadTotalBlockingTime": "total_blocking_time_millis",
     "ReqMethod": "request_method",
     "ReqStatus": "request_status",
     "ReqDuration": "request_duration_millis",
 }
 
-IDENTIFY_FIELDS = {"UserAppKey": "user_id", "UserEmail": "user_email", "UserDisplayName": "user_display_name"}
+FIELDS_OF_TYPE = {
+    "console_message": {"EventSubType": "console_message_level", "EventTargetText": "message"},
+    "element_seen": {
+        "EventSubType": "element_start_type",
+        "EventDuration": "element_render_duration_millis",
+        "EventSecondaryDuration": "element_visible_duration_millis",
+    },
+    "exception": {"EventTargetText": "message"},
+    "force_restart": {"EventDuration": "elapsed_millis"},
+    "interaction_to_next_paint": {"EventDuration": "interaction_to_next_paint_millis"},
+    "navigate": {"EventSubType": "navigate_reason"},
+    "page_view": {
+        "PageName": "page_name",
+        "PageStart": "start_time",
+        "PageDuration": "duration_millis",
+        "PageActiveDuration": "active_duration_millis",
+        "PageMaxScrollDepthPercent": "max_scroll_depth",
+    },
+    "pinch_gesture": {"EventSubType": "pinch_gesture_type"},
+    "request": {"EventDuration": "request_duration_millis"},
+}
+"""What a field means in an event of one type, instead of what it means otherwise or (`Page…`) besides that."""
+
+MODIFIERS = {
+    "EventModFrustrated": "fs_rage_count",
+    "EventModDead": "fs_dead_count",
+    "EventModSuspicious": "fs_suspicious_count",
+    "EventModError": "fs_error_kind",
+}
+ERROR_KINDS = {"2": "console", "3": "exception"}
+
+USER_FIELDS = {"UserAppKey": "user_id", "UserEmail": "user_email", "UserDisplayName": "user_display_name"}
 
 SOURCE_FIELDS = {
+    "IndvId": "indv_id",
+    "UserCreated": "device.created_time",
+    "SessionStart": "session.start_time",
     "PageTitle": "title",
     "PageIp": "location.ip_address",
     "PageCountry": "location.country",
@@ -59,9 +107,18 @@ SOURCE_FIELDS = {
     "PageBrowserVersion": "user_agent.browser_version",
     "PageDevice": "user_agent.device",
     "PageOperatingSystem": "user_agent.operating_system",
+    "PageScreenWidth": "device.screen_width",
+    "PageScreenHeight": "device.screen_height",
+    "PageViewportWidth": "device.viewport_width",
+    "PageViewportHeight": "device.viewport_height",
+    "PagePlatform": "page.platform",
+    "PageName": "page.name",
+    "PageStart": "page.start_time",
     "PageDuration": "page.duration_millis",
     "PageActiveDuration": "page.active_duration_millis",
     "PageMaxScrollDepthPercent": "page.max_scroll_depth",
+    "PageNumEvents": "page.num_events",
+    "PageNumDerivedEvents": "page.num_derived_events",
     "PageNumInfos": "page.num_infos",
     "PageNumWarnings": "page.num_warnings",
     "PageNumErrors": "page.num_errors",
@@ -69,103 +126,445 @@ SOURCE_FIELDS = {
     "AppName": "app.name",
     "AppVersion": "app.version",
     "AppPackageName": "app.package_name",
+    "AppViewName": "app.view_name",
+    "AppDeviceVendor": "device.manufacturer",
+    "AppDeviceModel": "device.model",
+    "AppOsVersion": "device.operating_system",
 }
 
 URL_FIELDS = {"PageUrl": "url", "PageRefererUrl": "initial_referrer"}
 
-PROPERTY = re.compile(r"(evt|page|user)_(.+)_(?:str|int|real|bool|date)s?")
-"""`evt_price_real`: whose property it is, its name, and its type, which its JSON value has already."""
+ELSEWHERE = {
+    *("UserId", "SessionId", "PageId", "EventStart", "EventType", "EventSubType"),
+    *("EventTargetSelector", "EventTargetSelectorTok", "ReqUrl"),
+}
+"""Fields that are looked up by name."""
+
+PROPERTY = re.compile(r"(evt|page|user)_(.+?)(?:_(str|int|real|bool|date|obj)(s?))?", re.DOTALL)
+"""`evt_price_real`: whose property it is, its name, its type, and whether it is an array."""
+
+USER_INFO = re.compile("//[^/?#]+@")
 
 NOTHING = (b"", b"null", b'""')
 
-RECORD = re.compile(rb'\s*,?\s*(\{(?:[^{}"]|"(?:[^"\\]|\\.)*")*\})', re.DOTALL)
-"""One flat record: no braces but in strings."""
+# --- which files, and their records ---------------------------------------------------------------------------------
+
+HEAD_BYTES = 2**16
+"""So much of a file's beginning shows what it holds."""
+
+BOM = b"\xef\xbb\xbf"
+BLANK = b" \t\r\n"
+HAS_FIELD = re.compile(rb'"Event(?:Start|Type)"\s*:')
+HAS_CONTRACT_FIELD = re.compile(rb'"event_(?:type|id|time)"\s*:')
+HAS_TIME = re.compile(rb'"(?:EventStart|processed_time)"\s*:')
 
 BLOCK_BYTES = 2**20
+GAP = re.compile(rb"[\s,]*")
+STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+FLAT = re.compile(rb'\{[^{}"]*(?:' + STRING + rb'[^{}"]*)*\}', re.DOTALL)
+"""An object with no braces but in strings, as nearly all are."""
+TOKEN = re.compile(STRING + rb"?|[{}]", re.DOTALL)
+"""What tells where an object ends; a string that is cut off runs to the end."""
+NEXT = re.compile(rb'[\s,](\{\s*")')
+MOST_DEPTH = 500
+"""What is nested deeper is not read as an object."""
+MOST_TRIES, DEPTH_OF_TRIES = 20, 8
+"""How many objects after a damaged record are looked at before the record is given up with them, and how deep ones:
+without bounds a file that is nothing but braces would take hours."""
 
 
-def records(stream: BinaryIO, reject: Callable[..., None], limit: int) -> Iterator[tuple[int, bytes]]:
-    """The records of the array with their places in it, from 1, in memory bounded by `limit` bytes a record.
+def opening(head: bytes) -> bytes:
+    """The first byte that is not blank: `[` of an array, `{` of lines of objects."""
+    return head.removeprefix(BOM).lstrip(BLANK)[:1]
 
-    What is no record ends the array: the rest is one rejected row, since nothing tells where the next record begins.
+
+def is_export(head: bytes, name: str) -> bool:
+    """Whether a file holds a segment export: its content decides, as far as its first bytes show it.
+
+    Args:
+        head: the first bytes, decompressed; `HEAD_BYTES` are enough.
+        name: the file's name. JSON is told by its content alone, comma-separated values must not be called JSON.
     """
-    position = 0
-    text = b""
+    if opening(head) in (b"[", b"{"):
+        return bool(HAS_FIELD.search(head)) and not HAS_CONTRACT_FIELD.search(head)
+    try:
+        header = next(csv.reader([head.removeprefix(BOM).split(b"\n", 1)[0].decode("utf-8", "replace")]), [])
+    except csv.Error:
+        return False
+    return {"EventStart", "EventType"} <= set(header) and not re.search(r"\.(nd)?jsonl?\b", name)
+
+
+def records_of_array(stream: BinaryIO, reject: Callable[..., None], limit: int) -> Iterator[tuple[int, bytes]]:
+    """The objects of a JSON array with their places in it, from 1, in memory bounded by a few times `limit` bytes.
+
+    What is none is rejected alone: the next one begins where an object begins that can be read and has a record's keys.
+    An array that ends without its bracket was cut off, which is a fault of the file.
+    """
+    at, position, too_long = 0, 0, False
     with stream:
-        while block := stream.read(BLOCK_BYTES):
-            text += block
-            at = re.match(rb"(\xef\xbb\xbf)?\s*\[", text).end() if position == 0 and (text := text.lstrip()) else 0  # type: ignore[union-attr]
-            while found := RECORD.match(text, at):
+        text = stream.read(BLOCK_BYTES).removeprefix(BOM).lstrip(BLANK).removeprefix(b"[")
+        while True:
+            if not too_long:
+                at = GAP.match(text, at).end()  # type: ignore[union-attr]
+                if text[at : at + 1] == b"]":
+                    if text[at + 1 :].strip(BLANK):
+                        reject(position + 1, "text after the end of the array", text[at + 1 :])
+                    return
+                if end := _end_of(text, at):
+                    position += 1
+                    yield position, text[at:end]
+                    at = end
+                    continue
+            if following := _next_record(text, at):
+                if not too_long:
+                    position += 1
+                    reject(position, "no JSON object that can be read", text[at:following])
+                at, too_long = following, False
+                continue
+            if not too_long and len(text) - at > limit:
                 position += 1
-                at = found.end()
-                yield position, found[1]
-            text = text[at:] if position else text
-            if len(text) > limit:
-                break
-    rest = text.strip(b" \t\r\n[,") if not position else text.strip(b" \t\r\n,")
-    if rest != b"]":
-        reject(position + 1, "the array is cut off or holds no flat record from here on", rest)
+                reject(position, f"the record is longer than {limit:,} bytes", text[at:])
+                too_long = True
+            # Each time more than before, so that a long record is not looked through once for each block of it.
+            text = text[-BLOCK_BYTES if too_long else at :]
+            at, known = 0, len(text)
+            block = stream.read(max(BLOCK_BYTES, known))
+            text += block
+            if not block:
+                reject(None, f"the array is cut off after its record {position:,}", text)
+                return
 
 
-def event_of(fields: dict[str, Raw]) -> tuple[dict[str, Any], list[str]]:
-    """One record as the fields of an event, and the names of the fields that found no place in it.
+def _end_of(text: bytes, at: int, most_depth: int = MOST_DEPTH) -> int | None:
+    """Where the object ends that begins at a place; None when none begins there that is whole and can be read."""
+    if text[at : at + 1] != b"{":
+        return None
+    if found := FLAT.match(text, at):
+        return found.end() if _is_object(text, at, found.end()) else None
+    depth = 0
+    for token in TOKEN.finditer(text, at):
+        if token[0] == b"{":
+            depth += 1
+            if depth > most_depth:
+                return None
+        elif token[0] == b"}":
+            depth -= 1
+            if depth == 0:
+                return token.end() if _is_object(text, at, token.end()) else None
+        elif token.end() == len(text):
+            return None
+    return None
 
-    Values are carried as the text that they had: a 64-bit id is exact, a number is spelled as it was.
 
-    Raises:
-        msgspec.ValidationError: an identifier is of the wrong type.
+def _is_object(text: bytes, at: int, end: int) -> bool:
+    """Whether that is one record, good or bad; not when a quote is missing and others were taken for its text."""
+    if not NEXT.search(text, at, end):
+        return True
+    try:
+        msgspec.json.decode(memoryview(text)[at:end], type=dict[str, Raw])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _next_record(text: bytes, at: int) -> int | None:
+    """Where behind a damaged record the next one begins, if the text shows it."""
+    for tries, found in enumerate(NEXT.finditer(text, at + 1), 1):
+        start = found.start(1)
+        if tries > MOST_TRIES:
+            return start
+        if (end := _end_of(text, start, DEPTH_OF_TRIES)) and HAS_TIME.search(text, start, end):
+            return start
+    return None
+
+
+def records_of_csv(stream: BinaryIO, reject: Callable[..., None], limit: int) -> Iterator[tuple[int, bytes]]:
+    """The rows under the header of comma-separated values (RFC 4180) as JSON objects, with their places, from 1.
+
+    All values are text there: the name of a field tells what its value is in JSON.
     """
-    event_type = _value(fields, "EventType", str) or ""
-    event_type = EVENT_TYPES.get(event_type, event_type)
-    event_time = _value(fields, "EventStart", str)
+    csv.field_size_limit(limit)
+    with stream, io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        taken: list[str] = []
+        rows = csv.reader(_remembered(lambda: text.readline(limit), taken), strict=True)
+        header = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in next(rows)]
+        position = 0
+        while True:
+            taken.clear()
+            try:
+                found = [next(rows)]
+            except StopIteration:
+                return
+            except csv.Error:
+                found = [[]]
+            if len(found[0]) != len(header):
+                # A quote that nothing closes takes the lines after it for text.
+                found = [_row_of(line) for line in taken]
+            for row in filter(None, found):
+                position += 1
+                content = ",".join(row).encode("utf-8", "surrogateescape")
+                try:
+                    content.decode()
+                except UnicodeDecodeError as error:
+                    reject(position, error, content)
+                    continue
+                if len(row) != len(header):
+                    reject(position, f"it has {len(row)} values, and the header {len(header)}", content)
+                    continue
+                values = {name: Raw(_json_of(name, value)) for name, value in zip(header, row, strict=True) if value}
+                yield position, msgspec.json.encode(values)
+
+
+def _remembered(read: Callable[[], str], taken: list[str]) -> Iterator[str]:
+    while line := read():
+        taken.append(line)
+        yield line
+
+
+def _row_of(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return [line]
+
+
+NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
+NUMBERS = re.compile(
+    r"(Indv|User|Session|Page|PageCluster)Id|Event(Mod\w+|\w*Duration|\w+Offset|FirstInputDelay|CumulativeLayoutShift)"
+    r"|Page(Num\w+|\w*Duration|MaxScrollDepthPercent|\w+Width|\w+Height)|Load\w+|Req(Status|Duration)"
+)
+
+
+def _json_of(name: str, value: str) -> bytes:
+    found = PROPERTY.fullmatch(name)
+    _, _, kind, is_list = found.groups() if found else (None,) * 4
+    if kind == "obj" or is_list:
+        try:
+            if isinstance(msgspec.json.decode(value), dict if kind == "obj" and not is_list else list):
+                return value.encode()
+        except (msgspec.MsgspecError, RecursionError):
+            pass
+    elif kind == "bool" and value.lower() in ("true", "false"):
+        return value.lower().encode()
+    elif (kind in ("int", "real") or NUMBERS.fullmatch(name)) and NUMBER.fullmatch(value):
+        return value.encode()
+    return msgspec.json.encode(value)
+
+
+# --- records as events ----------------------------------------------------------------------------------------------
+
+MOST_KEPT = 100_000
+"""Records that are alike in all that identifies them stand no further apart in a file than that."""
+
+
+@dataclass
+class Export:
+    """One file of an export: makes events of its records."""
+
+    version: datetime | None
+    """When it was exported, as far as is known: of two versions of an event, the later export's counts."""
+    written: datetime | None
+    """When the file was written: what is said to have happened after it was timed by a wrong clock."""
+    counts: dict[bytes, int] = field(default_factory=dict)
+    """How many records with the same key there were."""
+    told: dict[bytes, int] = field(default_factory=dict)
+    """The identifies that were made of records."""
+
+    def events(self, fields: dict[str, Raw]) -> tuple[list[dict[str, Any]], list[str]]:
+        """The record as an event, an identify where it says who the user is, and the names of fields without a place.
+
+        Values are carried as the text that they had: a 64-bit id is exact, a number is spelled as it was.
+
+        Raises:
+            msgspec.ValidationError: an identifier is missing or of the wrong type.
+        """
+        fields = {name: value for name, value in fields.items() if bytes(value) not in NOTHING}
+        for name in ("EventType", "EventStart"):
+            if name not in fields:
+                raise msgspec.ValidationError(f"{name} is missing in a record of an export")
+        event_type = msgspec.json.decode(fields["EventType"], type=str)
+        event_type = EVENT_TYPES.get(event_type, event_type)
+        start = msgspec.json.decode(fields["EventStart"], type=str)
+        moment = _moment(start)
+        device_id = _identifier(fields, "UserId") or _identifier(fields, "IndvId")
+        session_id, view_id = _identifier(fields, "SessionId"), _identifier(fields, "PageId")
+        user = _user(fields)
+        selector = _selector(fields)
+        event, source, unknown = _properties(fields, event_type, selector)
+        if event_type == "identify":
+            event.update(user)
+        key = (
+            *(device_id, session_id, view_id, moment or start, event_type),
+            *(_text(fields.get(name)) for name in ("EventSubType", "EventCustomName", "EventTargetText")),
+            # One of the two fields that may have told it has blanks where the other has none.
+            "".join(selector.split()),
+        )
+        place = _count(self.counts, _hash(*key))
+        events = [
+            {
+                "event_id": _hash(*key, place).hex(),
+                "event_time": start,
+                "processed_time": self._processed(moment) if moment else start,
+                "updated_time": self.version and self.version.isoformat(),
+                "device_id": device_id,
+                "session_id": session_id,
+                "view_id": view_id,
+                "event_type": event_type,
+                "event_properties": msgspec.json.encode(event).decode(),
+                "source_type": "mobile_app" if _is_of_app(source) else "web",
+                "source_properties": msgspec.json.encode(source).decode(),
+            }
+        ]
+        if user and event_type != "identify" and device_id is not None and moment:
+            events += self._identify(device_id, moment, msgspec.json.encode(user).decode())
+        return events, unknown
+
+    def _identify(self, device_id: int, moment: datetime, properties: str) -> list[dict[str, Any]]:
+        """That a device is a user's, once for each minute in which records say so.
+
+        All of it follows from what each of these records says, so that it is the same whichever of them a file holds.
+        It has no session and no view: its time is not one at which anything happened.
+        """
+        minute = moment.replace(second=0, microsecond=0)
+        event_id = _hash("identify", device_id, minute, properties)
+        if _count(self.told, event_id):
+            return []
+        return [
+            {
+                "event_id": event_id.hex(),
+                "event_time": minute.isoformat(),
+                "processed_time": self._processed(minute),
+                "updated_time": self.version and self.version.isoformat(),
+                "device_id": device_id,
+                "session_id": None,
+                "view_id": None,
+                "event_type": "identify",
+                "event_properties": properties,
+                "source_type": "server",
+                "source_properties": '{"origin":"export"}',
+            }
+        ]
+
+    def _processed(self, moment: datetime) -> str:
+        """When an event was processed: an export does not tell, so when it happened, unless that is not possible."""
+        return (min(moment, self.written) if self.written else moment).isoformat()
+
+
+def _properties(
+    fields: dict[str, Raw], event_type: str, selector: str
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """The event's properties, those of its source, and the names of the fields that are in neither."""
     event: dict[str, Any] = {}
     source: dict[str, Any] = {}
     unknown: list[str] = []
-    for name, value in fields.items():
-        if name in IDENTIFIERS or bytes(value) in NOTHING:
-            continue
-        if name in EVENT_FIELDS:
-            _put(event, EVENT_FIELDS[name], value)
-        elif name == "EventModError":
-            event["fs_error_kind"] = "error"
-        elif name in IDENTIFY_FIELDS:
-            if event_type == "identify":
-                event[IDENTIFY_FIELDS[name]] = value
-        elif name in SOURCE_FIELDS:
+    of_type = FIELDS_OF_TYPE.get(event_type, {})
+    # By name, so that the same record in another order of its fields is the same text.
+    for name, value in sorted(fields.items()):
+        value = _ratio(value) if name == "PageMaxScrollDepthPercent" else value
+        path = of_type.get(name) or EVENT_FIELDS.get(name)
+        if path:
+            _put(event, path, value)
+        if name in SOURCE_FIELDS:
             _put(source, SOURCE_FIELDS[name], value)
         elif name in URL_FIELDS:
-            source[URL_FIELDS[name]] = url(msgspec.json.decode(value, type=str))
-        elif name == "ReqUrl":
-            event["request_url"] = url(msgspec.json.decode(value, type=str))
+            source[URL_FIELDS[name]] = url(_text(value))
+        elif name in MODIFIERS:
+            if (number := _text(value)) not in ("0", "false"):
+                event[MODIFIERS[name]] = ERROR_KINDS.get(number, "unknown") if name == "EventModError" else value
         elif found := PROPERTY.fullmatch(name):
-            owner, key = found.groups()
-            _property(event, source, event_type, owner)[key] = value
-        else:
+            if found[1] != "user":
+                owner = source.setdefault("page_properties", {}) if found[1] == "page" else event
+                _put_property(owner if found[1] == "page" else owner.setdefault("event_properties", {}), name, value)
+        elif not path and name not in ELSEWHERE and name not in USER_FIELDS:
             unknown.append(name)
-    return {
-        "event_id": None,
-        "event_time": event_time,
-        "processed_time": event_time,
-        "updated_time": None,
-        "device_id": _value(fields, "IndvId", int) or _value(fields, "UserId", int),
-        "session_id": _value(fields, "SessionId", int),
-        "view_id": _value(fields, "PageId", int),
-        "event_type": event_type,
-        "event_properties": msgspec.json.encode(event).decode(),
-        "source_type": "mobile_app" if "app" in source else "web",
-        "source_properties": msgspec.json.encode(source).decode(),
-    }, unknown
+    if selector:
+        _put(event, "target.raw_selector", selector)
+    if "ReqUrl" in fields:
+        event["request_url"] = url(_text(fields["ReqUrl"]))
+    if event_type == "exception" and "EventSubType" in fields:
+        event["is_exception_handled"] = _text(fields["EventSubType"]) != "uncaught"
+    elif "EventSubType" in fields and "EventSubType" not in of_type:
+        event["event_sub_type"] = fields["EventSubType"]
+    if event_type == "page_view":
+        event |= _measures(event)
+    if "AppOsVersion" in fields and "PageOperatingSystem" in fields:
+        system, release = _text(fields["PageOperatingSystem"]), _text(fields["AppOsVersion"])
+        source["device"]["operating_system"] = release if release.startswith(system) else f"{system} {release}"
+    return event, source, unknown
 
 
-def _property(event: dict[str, Any], source: dict[str, Any], event_type: str, owner: str) -> dict[str, Any]:
-    """Where the properties of an owner stand: a custom event's apart from the event's own."""
-    if owner == "page":
-        return source.setdefault("page_properties", {})  # type: ignore[no-any-return]
-    return event.setdefault("event_properties" if owner == "evt" else "user_properties", {})  # type: ignore[no-any-return]
+Millis = Annotated[int, Meta(ge=0, le=2**53)]
 
 
-def _value(fields: dict[str, Raw], name: str, kind: type) -> Any:
-    return msgspec.json.decode(fields[name], type=kind | None) if name in fields else None
+def _measures(view: dict[str, Any]) -> dict[str, Any]:
+    """What a page view of the raw feed has besides: when it ended, and how long nothing was done."""
+    more: dict[str, Any] = {}
+    try:
+        duration = msgspec.json.decode(view["duration_millis"], type=Millis)
+        if "active_duration_millis" in view:
+            more["inactive_duration_millis"] = duration - msgspec.json.decode(
+                view["active_duration_millis"], type=Millis
+            )
+        start = _moment(_text(view["start_time"]))
+        more["end_time"] = start and (start + timedelta(milliseconds=duration)).isoformat()
+    except (KeyError, msgspec.MsgspecError, OverflowError):
+        pass
+    return more
+
+
+def _user(fields: dict[str, Raw]) -> dict[str, Any]:
+    """What a record says of the user, as the properties of an identify."""
+    user: dict[str, Any] = {path: fields[name] for name, path in USER_FIELDS.items() if name in fields}
+    for name in sorted(fields):
+        if (found := PROPERTY.fullmatch(name)) and found[1] == "user":
+            _put_property(user.setdefault("user_properties", {}), name, fields[name])
+    return user
+
+
+def _is_of_app(source: dict[str, Any]) -> bool:
+    platform = _text(source.get("page", {}).get("platform")).lower()
+    return "app" in source or bool(platform and "web" not in platform)
+
+
+def _selector(fields: dict[str, Raw]) -> str:
+    """The target's selector; the older of the two fields is in percent-encoded words."""
+    return _text(fields.get("EventTargetSelector")) or unquote(_text(fields.get("EventTargetSelectorTok")))
+
+
+def _ratio(percent: Raw) -> Raw:
+    """What is told in percent, from 0 to 1."""
+    text = _text(percent)
+    try:
+        return Raw(str(Decimal(text) / 100).encode()) if NUMBER.fullmatch(text) else percent
+    except ArithmeticError:  # out of any range
+        return percent
+
+
+def _moment(text: str) -> datetime | None:
+    """A point in time in UTC, if that is one."""
+    try:
+        at = msgspec.convert(text.strip(), datetime)
+        return at.astimezone(timezone.utc) if at.tzinfo else at.replace(tzinfo=timezone.utc)
+    except (msgspec.ValidationError, OverflowError):
+        return None
+
+
+def _identifier(fields: dict[str, Raw], name: str) -> int | None:
+    """An id, which some tools write as text."""
+    if name not in fields:
+        return None
+    value: int | str = msgspec.json.decode(fields[name], type=int | str)
+    if isinstance(value, str) and not re.fullmatch(r"-?\d{1,19}", value):
+        raise msgspec.ValidationError(f"{name} is no integer: {value[:80]!r}")
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    """A value as text: without the quotes when it is text."""
+    if not isinstance(value, Raw):
+        return value or ""
+    raw = bytes(value)
+    return msgspec.json.decode(raw, type=str) if raw.startswith(b'"') else raw.decode()
 
 
 def _put(into: dict[str, Any], path: str, value: Any) -> None:
@@ -175,8 +574,45 @@ def _put(into: dict[str, Any], path: str, value: Any) -> None:
     into[leaf] = value
 
 
+def _put_property(into: dict[str, Any], name: str, value: Raw) -> None:
+    """A custom property: a dot in its name nests, as it did when it was sent.
+
+    Where that can't be, as two properties would stand at one place, the second one keeps the name of its field.
+    """
+    _, key, *_ = PROPERTY.fullmatch(name).groups()  # type: ignore[union-attr]
+    *folders, leaf = key.split(".")
+    owner: Any = into
+    for folder in folders:
+        owner = owner.setdefault(folder, {})
+        if not isinstance(owner, dict):
+            into[name] = value
+            return
+    if leaf in owner:
+        into[name] = value
+    else:
+        owner[leaf] = value
+
+
+def _hash(*parts: Any) -> bytes:
+    text = "\x1f".join("" if part is None else str(part) for part in parts)
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _count(counts: dict[bytes, int], key: bytes) -> int:
+    """How often the key came before; of a file's many keys the oldest are forgotten."""
+    before = counts.pop(key, 0)
+    counts[key] = before + 1
+    if len(counts) > MOST_KEPT:
+        del counts[next(iter(counts))]
+    return before
+
+
 def url(full: str) -> dict[str, str]:
-    """The parts of a URL as source_properties names them; the query and the two of the hash keep their `?` and `#`."""
+    """The parts of a URL as source_properties names them; the query and the two of the hash keep their `?` and `#`.
+
+    A user and password are left out: they are nobody's to analyze.
+    """
+    full = USER_INFO.sub("//", full)
     try:
         split = urlsplit(full)
         host = split.netloc.rpartition("@")[2]

@@ -2,30 +2,82 @@
 
 from __future__ import annotations
 
+import ftplib
 import inspect
+import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import fsspec
+import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
+from . import export
 from .errors import HeadraceError, LoadError, UsageError
 
-FORMATS = re.compile(r"\.(parquet|(ndjson|jsonl|json)(\.(gz|zst))?)$")
-HOUR = re.compile(r"ingested_time=(\d{4}-\d\d-\d\d)[ T_](\d\d)[:.]?(\d\d)[:.]?(\d\d)")
+LAYOUT = re.compile(r"\.(parquet|ndjson|jsonl|json)$", re.IGNORECASE)
+"""How the name of a file ends whose rows are read, but for its compression."""
+
+COMPRESSION = re.compile(r"\.(gz|zst)(ip|d)?$", re.IGNORECASE)
+MAGIC = {b"\x1f\x8b": ("gzip", ".gz"), b"\x28\xb5\x2f\xfd": ("zstd", ".zst")}
+
+SUFFIX = re.compile(r"\.[a-z]\w{0,9}$", re.IGNORECASE)
+"""An end of a name that says what is in the file; that of `part-00000` or `events.2026-03-02` says nothing."""
+
+FORMATS = ".parquet, .ndjson, .jsonl or .json file (nor any with .gz or .zst)"
+
+HOUR_FOLDER = "ingested_time="
+HOUR = re.compile(
+    r"(\d{4}-\d\d-\d\d)([ T_+-](\d\d)([:._-]?(\d\d)([:._-]?(\d\d)([.,]\d+)?)?)?)?( ?(Z|UTC|\+00(:?00)?))?",
+    re.IGNORECASE,
+)
+"""What follows in the name of an hour's folder, in the spellings of the tools that write such folders."""
+
 DEFINITIONS = re.compile(r"(element|event|page)[-_]definitions")
 
-HIVE_FOLDERS = ("", "events", *(f"configuration/{kind}-definitions" for kind in ("element", "event", "page")))
-"""Where under a root the hours' folders may lie."""
+HIVE_FOLDERS = (
+    "",
+    "events",
+    "configuration",
+    *(f"configuration/{kind}-definitions" for kind in ("element", "event", "page")),
+)
+"""Where under a root the hours' folders may lie, parents first."""
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 """What to install for a store, by the beginning of the address."""
+
+VERSIONS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "mtime",
+    "LastModified",
+    "last_modified",
+    "updated",
+    "modify",
+    "modified",
+    "modificationTime",
+    "modifiedTime",
+    "CRC",
+    "created",
+)
+"""What stores call the version of a file, or the time of its last change."""
+
+PORTS = {"ftp": 21, "sftp": 22}
+
+PASSWORD = re.compile(r"(://[^/@:\s]*):(?:[^/\s]*@|(?!\d+(?:/|$)).*@)")
+"""What stands between the user and the host of an address, also where it holds what a URL may not."""
+
+LOOKED_AT_BYTES = 2**16
+"""So much of a file is looked at where its name does not tell what it is."""
 
 FETCH_BYTES = 64 * 2**20
 FETCH_FILES = 256
@@ -33,6 +85,7 @@ FETCH_FILES = 256
 than one each, and large ones are fetched in parts by the store's own package."""
 
 NO_CREDENTIALS = {
+    "AuthenticationException",
     "ClientAuthenticationError",
     "CredentialRetrievalError",
     "CredentialUnavailableError",
@@ -61,13 +114,22 @@ class FeedFile:
     """One file of a feed."""
 
     path: str
-    """Its address in full; it names the file in the ledger, in `_file` and in `rejected_events`."""
+    """Its address in full, without what is secret in it; it names the file in the ledger, in `_file` and in
+    `rejected_events`."""
+    name: str
+    """What the store calls it."""
     kind: Kind
     hour: datetime | None
     """The ingested_time of the folder it lies in."""
     size: int
     version: str
     """The store's etag, or the time of the last change: another value may mean another content."""
+    suffix: str
+    """The format and the compression that its name tells, such as `.ndjson.gz`; empty where only its content does."""
+    modified: datetime | None = None
+    """When it was written, if the store says so."""
+    problem: str | None = None
+    """Why it is not read, where its name or what it is tells that already."""
 
 
 def in_order(file: FeedFile) -> tuple[datetime, bool, str]:
@@ -80,67 +142,93 @@ class Feed:
     """A file or a folder of files."""
 
     address: str
+    """As it was typed, without what is secret in it."""
     store: Any
     root: str
+    """What the store calls it."""
+    base: str
+    """What the addresses of the store's files begin with: the protocol, and the host or account where there are many.
+    It stands for `top`, what the store's names begin with."""
+    top: str = ""
 
     @classmethod
     def at(cls, address: str) -> Feed:
         """The feed at a path or URL (`s3://…`, `gs://…`, `az://…`)."""
         try:
-            with _asking(address):
+            with _asking(shown(address)):
                 store, root = fsspec.core.url_to_fs(address)
         except ImportError as error:
             extra = EXTRAS.get(address.partition("://")[0])
             remedy = f": pip install 'headrace[{extra}]'" if extra else ""
-            raise UsageError(f"{_shown(address)}: {error}{remedy}") from None
-        return cls(address, store, root)
+            raise UsageError(f"{shown(address)}: {error}{remedy}") from None
+        if isinstance(store, LocalFileSystem):
+            path = Path(root)
+            root = str(path.resolve() if ".." in path.parts else path)  # a link keeps its name
+            if not _is_text(root):
+                raise UsageError(f"{_as_text(root)}: a feed needs an address in UTF-8")
+        return cls(shown(address), store, root.rstrip("/") or root, *_base(store, address, root))
 
-    def files(self, days: tuple[date, date] | None = None, roots: Iterable[str] = ()) -> list[FeedFile]:
-        """Files in their order.
+    def files(self, first: date | None = None, roots: Iterable[str] = ()) -> list[FeedFile]:
+        """Files in their order, also those that are not read.
+
+        What begins with `_` or `.`, or lies in a folder that does, is no part of a feed: other tools' files under way.
 
         Args:
-            days: the first and the last day to look at, found by the names of the hours' folders, so that the calls
-                to the store grow with the days and not with what it holds; None looks at all that is there.
-            roots: with days, folders that hold hours in the hive layout, besides the feed's own.
+            first: the first day to look at, found by the names of the hours' folders, so that the calls to the store
+                grow with the days and little with what it holds; files beside those folders are always looked at. None
+                looks at all that is there.
+            roots: with a first day, folders that hold hours in the hive layout, besides the feed's own.
 
         Raises:
             UsageError: there is no such path, nothing there that a feed could consist of, or no access to it.
             LoadError: the store can't be reached, or fails.
         """
         self.store.invalidate_cache()
-        listing = self._everything() if days is None else self._hours(*days, {self.root, *roots})
+        is_whole = first is None or f"/{HOUR_FOLDER}" in self.root
+        listing = self._everything() if is_whole else self._from(first, {self.root, *roots})  # type: ignore[arg-type]
         found = {file.path: file for file in listing}
-        if not found and days is None:
-            raise UsageError(
-                f"{_shown(self.address)} holds no .parquet, .ndjson, .jsonl or .json file (nor any with .gz or .zst)"
-            )
-        if not found:
+        if not found and not is_whole:
             self._info()  # nothing new is well, a feed that has gone is not
+        if is_whole and all(file.problem for file in found.values()):
+            others = "".join(f"; {file.path}: {file.problem}" for file in [*found.values()][:3])
+            raise UsageError(f"{self.address} holds no {FORMATS}{others}")
         return sorted(found.values(), key=in_order)
 
     def _everything(self) -> Iterator[FeedFile]:
         info = self._info()
         if info["type"] == "file":
-            if not FORMATS.search(self.root):
-                raise UsageError(
-                    f"{_shown(self.address)} is no .parquet, .ndjson, .jsonl or .json file (nor any with .gz or .zst)"
-                )
-            yield self._file(info)
-            return
-        yield from self._files(self._find(self.root))
+            file = self._file(info)
+            if file.problem or (_is_hidden(self.root.rsplit("/", 1)[-1]) and not file.suffix):
+                raise UsageError(f"{self.address} is no {FORMATS}")
+            yield file
+        elif info["type"] == "directory":
+            yield from self._files(self._find(self.root))
+        else:
+            raise UsageError(f"{self.address} is neither a file nor a folder")
 
-    def _hours(self, first: date, last: date, roots: set[str]) -> Iterator[FeedFile]:
-        for folder in sorted(f"{root.rstrip('/')}/{name}".rstrip("/") for root in roots for name in HIVE_FOLDERS):
+    def _from(self, first: date, roots: set[str]) -> Iterator[FeedFile]:
+        """Files of the hours from a day on, and what lies beside the hours' folders."""
+        folders = {f"{root.rstrip('/')}/{name}".rstrip("/") for root in roots for name in HIVE_FOLDERS}
+        within: dict[str, set[str]] = {}
+        for folder in sorted(filter(self._holds_name, folders)):
+            is_there = folder in within.get(folder.rpartition("/")[0], {folder})
+            hours, within[folder] = [], set()
+            if not is_there:
+                continue
+            for entry in self._ls(folder):
+                name = entry["name"].rstrip("/")
+                if entry["type"] != "directory":
+                    yield from self._files([entry])
+                elif not (last := name.rpartition("/")[2]).startswith(HOUR_FOLDER):
+                    within[folder].add(name)
+                elif (hour := _hour(last)) is None or hour.date() >= first:
+                    hours.append(last)
             if self._finds_by_prefix:
-                for prefix in _prefixes(first, last):
-                    for file in self._files(self._find(folder, prefix=f"ingested_time={prefix}")):
-                        if file.hour and first <= file.hour.date() <= last:
-                            yield file
+                listing = (self._find(folder, prefix=prefix) for prefix in _prefixes(hours))
             else:
-                for hour in self._folders(folder):
-                    found = HOUR.search(hour.rsplit("/", 1)[-1])
-                    if found and str(first) <= found[1] <= str(last):
-                        yield from self._files(self._find(hour))
+                listing = (self._find(f"{folder}/{hour}") for hour in hours)
+            for entries in listing:
+                yield from (file for file in self._files(entries) if file.hour is None or file.hour.date() >= first)
 
     @property
     def _finds_by_prefix(self) -> bool:
@@ -151,85 +239,249 @@ class Feed:
         with _asking(self.address):
             return dict(self.store.info(self.root))
 
-    def _find(self, folder: str, **where: str) -> dict[str, dict[str, Any]]:
+    def _find(self, folder: str, **where: str) -> list[dict[str, Any]]:
+        """All files in a folder and below."""
         with _asking(self.address):
-            return dict(self.store.find(folder, detail=True, **where))
+            if self.is_local:
+                return list(_walked(folder))
+            return list(self.store.find(folder, detail=True, **where).values())
 
-    def _folders(self, folder: str) -> list[str]:
+    def _ls(self, folder: str) -> list[dict[str, Any]]:
+        """The files and folders in a folder; none where there is no such folder."""
         with _asking(self.address):
             try:
-                return list(self.store.ls(folder, detail=False))
+                return list(_scanned(folder) if self.is_local else self.store.ls(folder, detail=True))
             except (FileNotFoundError, NotADirectoryError):
                 return []
+            except PermissionError as error:
+                if not self.is_local or folder == self.root:
+                    raise
+                return [_closed(folder, error)]
 
-    def _files(self, listing: dict[str, dict[str, Any]]) -> Iterator[FeedFile]:
-        for entry in listing.values():
-            name = entry["name"].rsplit("/", 1)[-1]
-            if FORMATS.search(name) and not name.startswith((".", "_")):
+    def _files(self, listing: Iterable[dict[str, Any]]) -> Iterator[FeedFile]:
+        for entry in listing:
+            is_folder = entry["type"] == "directory" or entry["name"].endswith("/")
+            if not is_folder and not any(map(_is_hidden, entry["name"].removeprefix(self.root).split("/"))):
                 yield self._file(entry)
 
     def _file(self, info: dict[str, Any]) -> FeedFile:
-        path = self.store.unstrip_protocol(info["name"]) if not self.is_local else info["name"]
-        below = path.removeprefix(self.prefix) or path
-        definitions = DEFINITIONS.search(below)
-        hour = HOUR.search(path)
-        version = next(
-            (
-                str(info[key])
-                for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified", "updated")
-                if info.get(key)
-            ),
-            "",
-        )
+        path = self._path(info["name"])
+        definitions = DEFINITIONS.search(path.removeprefix(self.prefix) or path)
+        suffix = suffix_of(path)
+        problem = None
+        if not _is_text(info["name"]):
+            problem = "its name is not UTF-8"
+        elif info["type"] != "file":
+            problem = info.get("problem", "it is no regular file")
+        elif suffix is None:
+            problem = f"{path[path.rindex('.') :]} is no format that is read"
         return FeedFile(
             path=path,
+            name=info["name"],
             kind=definitions[1] if definitions else "events",  # type: ignore[arg-type]
-            hour=_time(*hour.groups()) if hour else None,
-            size=info["size"],
-            version=version,
+            hour=_hour(path),
+            size=info["size"] or 0,
+            version=next((str(info[key]) for key in VERSIONS if info.get(key)), ""),
+            modified=_modified(info),
+            suffix=suffix or "",
+            problem=problem,
         )
 
     @property
     def prefix(self) -> str:
-        """What the paths of its files begin with."""
-        return self.root if self.is_local else str(self.store.unstrip_protocol(self.root))
+        """Its own address in full: the same, however it was typed, and another one for each host and account."""
+        return self._path(self.root)
+
+    def _path(self, name: str) -> str:
+        """The address of what the store calls so."""
+        path = self.base + name.removeprefix(self.top)
+        return _as_text(path if self.base else shown(path))
+
+    def holds(self, path: str) -> bool:
+        """Whether an address is the feed's own or lies below it."""
+        return path == self.prefix or path.startswith(self.prefix.rstrip("/") + "/")
+
+    def _holds_name(self, name: str) -> bool:
+        return self.holds(self._path(name))
 
     def root_of(self, path: str) -> str | None:
-        """The folder above the hive layout that a file lies in; None for a loose file."""
-        above, mark, _ = path.partition("/ingested_time=")
+        """The folder above the hive layout that a file lies in, as the store calls it; None for a loose file."""
+        above, mark, _ = path.partition(f"/{HOUR_FOLDER}")
         if not mark:
             return None
         folder = next((name for name in HIVE_FOLDERS if name and above.endswith("/" + name)), "")
-        root = above.removesuffix("/" + folder) if folder else above
-        return root if self.is_local else str(self.store._strip_protocol(root))
+        return self.top + (above.removesuffix("/" + folder) if folder else above).removeprefix(self.base)
 
     @property
     def is_local(self) -> bool:
         """Whether the files can be read where they lie."""
         return isinstance(self.store, LocalFileSystem)
 
-    def fetch(self, files: Iterable[FeedFile], folder: Path) -> Iterator[tuple[FeedFile, Path]]:
-        """Files with where they are on local disk: in their place, or copies that are gone when the next is asked for.
+    def fetch(self, files: Iterable[FeedFile], folder: Path) -> Iterator[tuple[FeedFile, Path | HeadraceError]]:
+        """Files with where they are on local disk, under a name that tells format and compression.
+
+        They are in their place, or copies and links that are gone when the next is asked for. A file that can't be read
+        comes with the reason instead: a LoadError where it has gone since it was listed.
 
         Raises:
-            UsageError: the store denies access.
-            LoadError: the store can't be reached or fails, or a file has gone since it was listed.
+            LoadError: the store can't be reached or fails.
         """
         if self.is_local:
-            yield from ((file, Path(file.path)) for file in files)
+            for file in files:
+                yield from self._looked_at(file, Path(file.name), folder)
             return
         for group in groups(files, FETCH_BYTES, FETCH_FILES):
-            copies = [folder / f"{n}{FORMATS.search(file.path)[0]}" for n, file in enumerate(group)]  # type: ignore[index]
-            with _asking(self.address):
-                try:
-                    self.store.get([self.store._strip_protocol(file.path) for file in group], [*map(str, copies)])
-                except FileNotFoundError as error:
-                    raise LoadError(
-                        f"{_shown(self.address)}: a file has gone since it was listed ({_words(error)}); run it again"
-                    ) from error
+            copies = [folder / f"{n}{file.suffix}" for n, file in enumerate(group)]
+            problems = self._get(group, copies)
             for file, copy in zip(group, copies, strict=True):
-                yield file, copy
-                copy.unlink()
+                if file.path in problems:
+                    yield file, problems[file.path]
+                else:
+                    yield from self._looked_at(file, copy, folder)
+                copy.unlink(missing_ok=True)
+
+    def _get(self, files: list[FeedFile], copies: list[Path]) -> dict[str, HeadraceError]:
+        """Copy files from the store together; when that fails for one of them, one by one. What fails, by address."""
+        names = [file.name for file in files]
+        try:
+            with _asking(self.address):
+                self.store.get(names, [*map(str, copies)])
+            return {}
+        except UsageError as error:
+            if len(files) == 1:
+                return {files[0].path: self._gone(files[0], error)}
+        problems: dict[str, HeadraceError] = {}
+        for file, copy in zip(files, copies, strict=True):
+            try:
+                with _asking(file.path):
+                    self.store.get([file.name], [str(copy)])
+            except UsageError as error:
+                problems[file.path] = self._gone(file, error)
+        return problems
+
+    def _gone(self, file: FeedFile, error: UsageError) -> HeadraceError:
+        if error.__cause__ is None or not _is_missing(error.__cause__):
+            return error
+        return LoadError(f"{file.path}: the file has gone since it was listed; run it again")
+
+    def _looked_at(self, file: FeedFile, path: Path, folder: Path) -> Iterator[tuple[FeedFile, Path | HeadraceError]]:
+        try:
+            suffix = suffix_of_bytes(path, file.suffix) if file.suffix else suffix_by_content(path, file.name)
+        except FileNotFoundError:
+            yield file, LoadError(f"{file.path}: the file has gone since it was listed; run it again")
+            return
+        except OSError as error:
+            yield file, UsageError(f"{file.path}: it can't be opened ({error.strerror or error})")
+            return
+        if suffix is None:
+            yield file, UsageError(f"{file.path}: neither name nor content is that of a format that is read")
+        elif path.name.endswith(suffix):
+            yield file, path
+        else:
+            link = folder / f"link{suffix}"
+            link.symlink_to(path)
+            yield file, link
+            link.unlink()
+
+
+def suffix_of(name: str) -> str | None:
+    """The format and the compression that a name tells; empty where only the content does, None for other formats."""
+    found = COMPRESSION.search(name)
+    compression = f".{found[1].lower()}" if found else ""
+    stem = name[: found.start()] if found else name
+    if layout := LAYOUT.search(stem):
+        is_read = layout[1].lower() != "parquet" or not compression
+        return layout[0].lower() + compression if is_read else None
+    last = stem.rsplit("/", 1)[-1]
+    return "" if last.lower().endswith(".csv") or not SUFFIX.search(last) else None
+
+
+def suffix_of_bytes(path: Path, suffix: str) -> str:
+    """What a name tells, unless the first bytes show that this is Parquet or another compression.
+
+    A store may keep `a.ndjson` compressed (`Content-Encoding: gzip`) and not say so when it is read.
+    """
+    with path.open("rb") as file:
+        first = file.read(4)
+    if first == b"PAR1":
+        return ".parquet"
+    found = next((compression for magic, (_, compression) in MAGIC.items() if first.startswith(magic)), None)
+    return suffix if found is None or suffix == ".parquet" else COMPRESSION.sub("", suffix) + found
+
+
+def suffix_by_content(path: Path, name: str) -> str | None:
+    """The same by the first bytes; None when they are of no format that is read."""
+    with path.open("rb") as file:
+        first = file.read(LOOKED_AT_BYTES)
+    codec, compression = next((MAGIC[magic] for magic in MAGIC if first.startswith(magic)), (None, ""))
+    if codec:
+        try:
+            with pa.CompressedInputStream(pa.OSFile(str(path)), codec) as stream:
+                first = stream.read(LOOKED_AT_BYTES)
+        except OSError:
+            return None
+    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if first.startswith(b"PAR1"):
+        return None if compression else ".parquet"
+    if COMPRESSION.sub("", name).lower().endswith(".csv"):
+        return f".csv{compression}" if export.is_export(first, name) else None
+    if text.startswith(b"{"):
+        return f".ndjson{compression}"
+    return f".json{compression}" if text.startswith(b"[") else None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(("_", "."))
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name is UTF-8; the bytes of one that is not are surrogates in Python."""
+    return name == _as_text(name)
+
+
+def _as_text(name: str) -> str:
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _scanned(folder: str) -> Iterator[dict[str, Any]]:
+    """What is in a folder on disk, links as what they point to; what can't be looked at, with the reason."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            info: dict[str, Any] = {"name": entry.path, "type": "other", "size": 0}
+            try:
+                if entry.is_dir():
+                    info["type"] = "directory"
+                elif stat.S_ISREG((found := entry.stat()).st_mode):
+                    info |= {"type": "file", "size": found.st_size, "mtime": found.st_mtime}
+            except OSError as error:
+                if not entry.is_symlink():
+                    continue  # it has gone
+                info["problem"] = f"it is a link that leads nowhere ({error.strerror})"
+            yield info
+
+
+def _closed(folder: str, error: OSError) -> dict[str, Any]:
+    return {"name": folder, "type": "other", "size": 0, "problem": f"the folder can't be opened ({error.strerror})"}
+
+
+def _walked(folder: str, above: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """All files below a folder on disk, also through links, but not round and round."""
+    is_link = Path(folder).is_symlink()
+    if is_link and any(Path(one).resolve().is_relative_to(Path(folder).resolve()) for one in above):
+        yield {"name": folder, "type": "other", "size": 0, "problem": "it is a link to a folder that it lies in"}
+        return
+    try:
+        entries = list(_scanned(folder))
+    except FileNotFoundError:
+        return
+    except PermissionError as error:
+        yield _closed(folder, error)
+        return
+    for entry in entries:
+        if entry["type"] != "directory":
+            yield entry
+        elif not _is_hidden(entry["name"].rsplit("/", 1)[-1]):
+            yield from _walked(entry["name"], (*above, folder))
 
 
 def groups(files: Iterable[FeedFile], most_bytes: int, most_files: float = inf) -> Iterator[list[FeedFile]]:
@@ -246,21 +498,70 @@ def groups(files: Iterable[FeedFile], most_bytes: int, most_files: float = inf) 
         yield group
 
 
-def _time(day: str, hour: str, minute: str, second: str) -> datetime | None:
-    """When the name of a folder says; None when that is no time."""
+def _hour(path: str) -> datetime | None:
+    """When the folder of an hour in a path says; None when there is none, or it says no time."""
+    folder = next((name for name in path.split("/") if name.startswith(HOUR_FOLDER)), "")
+    if not (found := HOUR.fullmatch(unquote(folder.removeprefix(HOUR_FOLDER)))):
+        return None
+    day, hour, minute, second = found.group(1, 3, 5, 7)
     try:
-        return datetime.fromisoformat(f"{day}T{hour}:{minute}:{second}+00:00")
+        return datetime.fromisoformat(f"{day}T{hour or '00'}:{minute or '00'}:{second or '00'}+00:00")
     except ValueError:
         return None
 
 
-def _prefixes(first: date, last: date) -> list[str]:
-    """What the names of the folders of these days begin with: days, or months or years where that makes fewer calls."""
-    span = (last - first).days
-    if span > 20 * 366:
-        return [""]
-    length = 10 if span <= 31 else 7 if span <= 2 * 366 else 4
-    return sorted({str(first + timedelta(n))[:length] for n in range(span + 1)})
+def _modified(info: dict[str, Any]) -> datetime | None:
+    """When a store says that a file was written; each has a name and a form of its own for it."""
+    found = next((info[key] for key in ("mtime", "LastModified", "last_modified", "updated") if info.get(key)), None)
+    try:
+        if isinstance(found, (int, float)):
+            return datetime.fromtimestamp(found, timezone.utc)
+        at = datetime.fromisoformat(found.replace("Z", "+00:00")) if isinstance(found, str) else found
+        return at and at.astimezone(timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _prefixes(hours: list[str]) -> list[str]:
+    """What the names of these hours' folders begin with: days, or months or years where that makes fewer calls."""
+    for length in (10, 7, 4):
+        prefixes = {name[: len(HOUR_FOLDER) + length] for name in hours}
+        if len(prefixes) <= 31:
+            return sorted(prefixes)
+    return [HOUR_FOLDER]
+
+
+def _base(store: Any, address: str, root: str) -> tuple[str, str]:
+    """What the addresses of a store's files begin with, and what of the store's own names it stands for."""
+    protocol = store.protocol if isinstance(store.protocol, str) else store.protocol[0]
+    if isinstance(store, LocalFileSystem) or protocol in ("http", "https"):
+        return "", ""
+    if "::" in address:
+        return f"{shown(address.partition('::')[2])}::{protocol}://", ""
+    if account := _azure_account(store, address):
+        container = root.partition("/")[0]
+        return f"abfss://{container}@{account}.dfs.core.windows.net", container
+    options = store.storage_options
+    host = options.get("host") or getattr(store, "host", None)
+    if not isinstance(host, str):
+        return f"{protocol}://", ""
+    user = options.get("username") or options.get("user")
+    port = options.get("port")
+    base = f"{protocol}://{user}@" if user else f"{protocol}://"
+    base += host.lower() + (f":{port}" if port and int(port) != PORTS.get(protocol) else "")
+    return base + ("" if root.startswith("/") else "/"), ""
+
+
+def _azure_account(store: Any, address: str) -> str | None:
+    """The account that is asked, which is not part of an `az://container/…`."""
+    named: str | None = getattr(store, "account_name", None)
+    connection = getattr(store, "connection_string", None)
+    found = re.search(r"AccountName=([^;]+)|BlobEndpoint=https?://([^.;/]+)", connection or "")
+    account = (found[1] or found[2]) if found else named
+    in_address = urlsplit(address).netloc.rpartition("@")[2].partition(".")
+    if account and in_address[2] and in_address[0] != account:
+        raise UsageError(f"{shown(address)}: the environment logs in to another account, {account}")
+    return account
 
 
 @contextmanager
@@ -271,20 +572,28 @@ def _asking(address: str) -> Iterator[None]:
     except (HeadraceError, ImportError):
         raise
     except Exception as error:  # each package has exceptions of its own, and few have a base in common
-        raise _failure(_shown(address), error) from error
+        raise _failure(address, error) from error
 
 
 def _failure(address: str, error: Exception) -> HeadraceError:
     status, code = _answer(error)
     name = code or type(error).__name__
-    if isinstance(error, FileNotFoundError) or status == 404:
+    if _is_missing(error):
         return UsageError(f"{address}: no such file or folder" + (", or bucket" if "://" in address else ""))
-    is_denied = isinstance(error, PermissionError) or status in (401, 403) or str(error).startswith("Forbidden")
+    is_denied = (
+        isinstance(error, (PermissionError, ftplib.error_perm))
+        or status in (401, 403)
+        or str(error).startswith("Forbidden")
+    )
     if is_denied or type(error).__name__ in NO_CREDENTIALS:
         return UsageError(f"{address}: access denied ({name}): check the credentials, and what they may list and read")
     if isinstance(error, ValueError) or (status and 400 <= status < 500 and status not in IN_PASSING):
         return UsageError(f"{address}: {name}: {_words(error)}")
     return LoadError(f"{address}: the store fails or can't be reached ({name}: {_words(error)}); run it again")
+
+
+def _is_missing(error: BaseException) -> bool:
+    return isinstance(error, FileNotFoundError) or _answer(error)[0] == 404
 
 
 def _answer(error: BaseException) -> tuple[int | None, str | None]:
@@ -301,9 +610,11 @@ def _answer(error: BaseException) -> tuple[int | None, str | None]:
 
 
 def _words(error: BaseException) -> str:
-    return re.sub(r"\?[^\s'\"]*", "", " ".join(str(error).split()))[:300]
+    return re.sub(r"\?[^\s'\"]*", "", PASSWORD.sub(r"\1@", " ".join(str(error).split())))[:300]
 
 
-def _shown(address: str) -> str:
+def shown(address: str) -> str:
     """An address without what may be secret in it: a password, or a signed query."""
-    return re.sub(r"(?<=//)[^/@]*:[^/@]*@|\?.*", "", address)
+    if "://" not in address:
+        return address
+    return re.sub(r"\?.*", "", PASSWORD.sub(r"\1@", address), flags=re.DOTALL)

@@ -10,28 +10,33 @@ import json
 import logging
 import shutil
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
+from dlt.common.storages.load_package import create_load_id
+from dlt.extract import storage as dlt_storage
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import rows
-from .destination import destination, failure
-from .errors import HeadraceError, LoadError
-from .feed import Feed, FeedFile, groups, in_order
+from .codes import NO_SCHEMA, number
+from .destination import destination, failure, lift_memory_limit, reading
+from .errors import HeadraceError, LoadError, UsageError
+from .feed import Feed, FeedFile, groups, in_order, shown
+from .idle import Listing
 from .target import Target
 
 LOADED_FILES = pa.schema(
@@ -46,8 +51,11 @@ LOADED_FILES = pa.schema(
         ("rejected", pa.int64()),
         ("first_event_time", rows.TIME),
         ("last_event_time", rows.TIME),
+        ("newest_event_time", rows.TIME),
+        ("wrong_clock", pa.int64()),
         ("is_recreated", pa.bool_()),
         ("is_merged", pa.bool_()),
+        ("is_export", pa.bool_()),
         ("_dlt_load_id", pa.string()),
     ]
 )
@@ -80,20 +88,29 @@ STAGING = {
     "syncs": SYNCS,
 }
 
-NO_SCHEMA = "does not have a current schema"
-"""How Snowflake says that the schema is not there yet."""
-
 COMPLETE = "(select load_id from _dlt_loads where status = 0)"
 """The loads that count."""
 
+QUEUED = f"(select * from loaded_files where not is_merged and _dlt_load_id in {COMPLETE}) as queued"
+"""The files that no green build has merged yet."""
+
 LOOK_BACK = timedelta(days=2)
 """How far back a load looks for new and re-created files before the newest hour that it knows."""
+
+HOURS_SINCE = datetime(1970, 1, 1, tzinfo=timezone.utc)
+"""Hours before are not the newest of any feed."""
+
+UNREAD = "unread"
+"""The kind, in the ledger, of a file that is not read; it is there so that it is told once, and counted by status."""
 
 PACKAGE_BYTES = 4 * 2**30
 """A package takes files up to this size in all, and at least one: what a kill can cost, and what the disk must hold."""
 
 PARQUET_BYTES = 64 * 2**20
 """The rows of a package are written in files of about this size: what a destination loads at once."""
+
+LONG_ROW_BYTES = 2**16
+"""Rows longer than that are measured as they are in memory: compressed, a file of them could stand for gigabytes."""
 
 TEXT_BYTES = {"redshift": 65_535}
 """The longest text that a warehouse holds, where it is less than a line of a feed may have."""
@@ -103,6 +120,8 @@ INSERTED_ROWS = 10_000
 
 REPEATING = ["event_type", "source_type", "_file", "_dlt_load_id", "kind"]
 """The columns that a dictionary makes smaller; for the others, trying costs time and saves nothing."""
+
+REJECTS = "rejected_events.parquet"
 
 DLT_SETTINGS = {
     "extract.next_item_mode": "fifo",
@@ -129,18 +148,31 @@ class Loaded:
     late: int = 0
     inserted: int = 0
     """Rows that went by INSERT, for want of a staging bucket."""
+    unread: list[str] = field(default_factory=list)
+    """Files that are not read and were not known yet, each with the reason."""
+    gone_on: str | None = None
+    """With what backfill this one went on."""
     unknown_fields: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
+    listing: Listing | None = None
+    """What the feed held, all of which is loaded by now; None where some of it could not be read."""
 
 
 @dataclass(frozen=True)
 class Known:
     """What the ledger says of a file."""
 
+    kind: str
     size: int
     version: str
-    content_hash: str
+    content_hash: str | None
+    """Of what was last read of it."""
     load_id: str
+
+    @property
+    def is_read(self) -> bool:
+        """Whether its rows were loaded."""
+        return self.kind != UNREAD
 
     def differs(self, file: FeedFile) -> bool:
         """Whether the file may have another content by now."""
@@ -161,14 +193,27 @@ class Plan:
     files: list[FeedFile]
     """New ones and those that seem to be re-created, in the order in which they are loaded."""
     unchanged: list[FeedFile]
+    unread: list[FeedFile]
+    """Those that are not read, whether that is new or not."""
     known: dict[str, Known]
     since: datetime | None
     """The earliest hour that was looked at; None when everything was."""
+    listing: Listing
 
     @property
     def listed(self) -> int:
         """How many files were looked at."""
         return len(self.files) + len(self.unchanged)
+
+    @property
+    def newly_unread(self) -> list[FeedFile]:
+        """Those of the files that are not read of which nobody has been told."""
+        return [file for file in self.unread if _is_news(file.path, self.known)]
+
+
+def _is_news(path: str, known: dict[str, Known]) -> bool:
+    """Whether nobody has been told that a file is not read."""
+    return path not in known or known[path].is_read
 
 
 @dataclass(frozen=True)
@@ -201,71 +246,120 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: Progress = _
     with connected(target, loads=True) as pipeline:
         discard_unfinished(pipeline)
         plan = plan_of(pipeline, feed, span)
-        loaded = Loaded(unchanged_files=plan.listed - len(plan.files))
+        if span.everything:
+            _forget_unread(pipeline, feed, plan)
+        loaded = Loaded(unchanged_files=len(plan.unchanged), listing=plan.listing)
         done = 0
         for files in packages(plan.files):
             progress(done, len(plan.files), files[0].path if files else "")
             done += len(files)
             sync = {
-                "feed": feed.address,
+                "feed": feed.prefix,
                 "started_time": started,
                 "listed_since": plan.since,
                 "listed_files": plan.listed,
             }
-            load_package(
-                pipeline,
-                _Package(feed, files, plan.known, target, sync if done == len(plan.files) else None),
-                loaded,
-            )
+            is_last = done == len(plan.files)
+            unread = plan.newly_unread if is_last else []
+            load_package(pipeline, _Package(feed, files, plan.known, target, sync if is_last else None, unread), loaded)
     return loaded
 
 
 def plan_of(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> Plan:
     """Compare the feed with the ledger. Raises UsageError when there is no such feed."""
-    days, roots = _days(pipeline, feed, span)
+    first, roots = _first_day(pipeline, feed, span)
+    skipped = {name for (name,) in query(pipeline, "select name from skipped")}
+    listed = feed.files(first, roots)
     files = [
         file
-        for file in feed.files(days, roots)
-        if not (file.hour and span.since and file.hour < span.since)
+        for file in listed
+        if file.path not in skipped
+        and not (file.hour and span.since and file.hour < span.since)
         and not (file.hour and span.until and file.hour > span.until)
     ]
     known = ledger(pipeline, files)
-    changed = [file for file in files if file.path not in known or known[file.path].differs(file)]
-    unchanged = [file for file in files if file.path in known and not known[file.path].differs(file)]
-    since = datetime(days[0].year, days[0].month, days[0].day, tzinfo=timezone.utc) if days else None
-    return Plan(changed, unchanged, known, since)
+    plan = Plan([], [], [], known, _midnight(first) if first else None, Listing.of(listed, first, roots))
+    for file in files:
+        before = known.get(file.path)
+        if file.problem:
+            plan.unread.append(file)
+        elif before is None or before.differs(file) or (file.suffix and not before.is_read):
+            plan.files.append(file)
+        else:
+            (plan.unchanged if before.is_read else plan.unread).append(file)
+    return plan
 
 
-def _days(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> tuple[tuple[date, date] | None, set[str]]:
-    """The days to list, None for all, and the folders in which the ledger has seen hours of this feed."""
-    newest = None
-    in_feed = f"left(path, {len(feed.prefix)}) = %s"
-    if not span.everything:
-        newest = query(
-            pipeline,
-            f"select max(ingested_time) from loaded_files where _dlt_load_id in {COMPLETE} and {in_feed}",
-            feed.prefix,
-        )
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+
+
+def _first_day(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> tuple[date | None, set[str]]:
+    """The day from which on to list, None for all, and the folders in which the ledger has seen hours of this feed.
+
+    An hour that is still to come does not say how far the feed is: one folder of the year 9999 would hide the others.
+    """
+    if span.everything:
+        return None, set()
+    in_feed, prefix = _in_feed(feed)
+    newest = query(
+        pipeline,
+        f"select max(ingested_time) from loaded_files where _dlt_load_id in {COMPLETE} and {in_feed} "
+        "and ingested_time between %s and %s",
+        *prefix,
+        HOURS_SINCE,
+        datetime.now(timezone.utc) + timedelta(days=1),
+    )
     if not newest or newest[0][0] is None:
         return None, set()
     at = newest[0][0].astimezone(timezone.utc)
-    now = datetime.now(timezone.utc)
     paths = query(
         pipeline,
         f"select distinct path from loaded_files where ingested_time >= %s and {in_feed}",
         at - LOOK_BACK,
-        feed.prefix,
+        *prefix,
     )
     roots = {root for (path,) in paths if (root := feed.root_of(path))}
-    since = span.since or min(at, now) - LOOK_BACK
-    return (since.date(), (span.until or max(at, now)).date() + timedelta(1)), roots
+    return (span.since or min(at, datetime.now(timezone.utc)) - LOOK_BACK).date(), roots
+
+
+def _in_feed(feed: Feed) -> tuple[str, tuple[str, str]]:
+    """A condition that a file is one of a feed, and its parameters: not by `like`, to which `_` is any letter."""
+    below = feed.prefix.rstrip("/") + "/"
+    return f"(path = %s or left(path, {len(below)}) = %s)", (feed.prefix, below)
+
+
+def _forget_unread(pipeline: dlt.Pipeline, feed: Feed, plan: Plan) -> None:
+    """Delete from the ledger what was not read and is there no more, or is read by now."""
+    in_feed, prefix = _in_feed(feed)
+    unread = query(pipeline, f"select path from loaded_files where kind = '{UNREAD}' and {in_feed}", *prefix)
+    for path in {path for (path,) in unread} - {file.path for file in [*plan.files, *plan.unread]}:
+        query(pipeline, f"delete from loaded_files where kind = '{UNREAD}' and path = %s", path)
+
+
+def forget(pipeline: dlt.Pipeline, address: str) -> None:
+    """Let status ask no more for a feed. What was loaded of it stays, and so does the ledger.
+
+    Raises:
+        UsageError: no such feed was ever synced.
+    """
+    names = {address, shown(address)}
+    with suppress(HeadraceError):  # it may be gone
+        names.add(Feed.at(address).prefix)
+    feeds = {name for (name,) in query(pipeline, "select distinct feed from syncs")}
+    found = {name for name in feeds if name in names or shown(name) in names}
+    if not found:
+        known = ", ".join(sorted(map(shown, feeds))) or "none"
+        raise UsageError(f"{shown(address)}: no such feed was synced to this target; it knows: {known}")
+    for name in found:
+        query(pipeline, "delete from syncs where feed = %s", name)
 
 
 def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], progress: Progress = _silent) -> Loaded:
     """Load hours of a feed again, whatever the ledger says of them, a package at a time with a build after each.
 
-    When it is cut short, the same call goes on with the files that it had not reached: the working folder remembers
-    when it began. Should that be lost, it begins anew, which costs time and changes nothing.
+    When it is cut short, the same call goes on with the files that it had not loaded itself: the working folder
+    remembers its loads. Should that be lost, it begins anew, which costs time and changes nothing.
 
     Args:
         feed: the file or folder.
@@ -279,37 +373,72 @@ def replay(feed: Feed, target: Target, span: Span, build: Callable[[], None], pr
         HeadraceError: the destination refused, or the build failed.
     """
     loaded = Loaded()
-    marker = target.work_dir / "backfill.json"
-    call = {"feed": feed.address, "since": str(span.since), "until": str(span.until)}
-    began = json.loads(marker.read_text()) if marker.exists() else {}
-    if {**began, "began": None} != {**call, "began": None}:
-        began = {**call, "began": time.time()}
-        marker.write_text(json.dumps(began))
+    marker = _Backfill(target.work_dir / "backfill.json", feed, span)
     with connected(target, loads=True) as pipeline:
         discard_unfinished(pipeline)
         plan = plan_of(pipeline, feed, Span(span.since, span.until, everything=True))
-        done_before = {path for path, known in plan.known.items() if float(known.load_id) > began["began"]}
-    files = [file for file in sorted(plan.files + plan.unchanged, key=in_order) if file.path not in done_before]
-    done = 0
-    for package in packages(files):
+    others = [file for file in plan.unread if not file.problem]  # their content decides, perhaps another way by now
+    files = sorted([*plan.files, *plan.unchanged, *others], key=in_order)
+    todo = [file for file in files if not _is_of(marker.loads, file, plan.known.get(file.path))]
+    done = len(files) - len(todo)
+    if marker.loads:
+        words = f"going on with a backfill begun at {marker.began} UTC, {done:,} files done"
+        progress(done, len(files), words)
+        loaded.gone_on = f"{words}; to begin anew, delete {marker.path}"
+    for package in packages(todo):
         progress(done, len(files), package[0].path if package else "")
         with connected(target, loads=True) as pipeline:
-            load_package(pipeline, _Package(feed, package, plan.known, target, None, again=True), loaded)
+            again = _Package(feed, package, plan.known, target, again=True, begins=marker.add)
+            load_package(pipeline, again, loaded)
         build()
         done += len(package)
-    marker.unlink()
+    marker.path.unlink(missing_ok=True)
     return loaded
 
 
-@contextmanager
-def connected(target: Target, loads: bool = False) -> Iterator[dlt.Pipeline]:
-    """A dlt pipeline on the target that knows what the destination knows, and nothing of what was before.
+def _is_of(loads: list[str], file: FeedFile, known: Known | None) -> bool:
+    """Whether one of these loads brought what the file now holds."""
+    return known is not None and known.load_id in loads and not known.differs(file)
 
-    Who loads holds the target's lock and works in its folder, where the next load clears up after a kill. Who only
-    reads may do so at any time, in a folder of its own.
+
+class _Backfill:
+    """What the working folder remembers of a backfill under way: when it began, and its loads.
+
+    A load is written down before it is committed, and counts when it was: so a kill between the two changes nothing.
+    """
+
+    def __init__(self, path: Path, feed: Feed, span: Span) -> None:
+        """The one that was cut short, if it is the same call, else a new one."""
+        self.path = path
+        self.call = {"feed": feed.prefix, "since": str(span.since), "until": str(span.until)}
+        found: dict[str, Any] = {}
+        if path.exists():
+            with suppress(ValueError):  # it was cut short, too
+                found = json.loads(path.read_text())
+        if {name: found.get(name) for name in self.call} != self.call or "loads" not in found:
+            found = {"began": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}", "loads": []}
+        self.began: str = found["began"]
+        self.loads: list[str] = found["loads"]
+
+    def add(self, load_id: str) -> None:
+        """Write down a load that begins."""
+        self.loads.append(load_id)
+        half = self.path.with_suffix(".half")
+        half.write_text(json.dumps({**self.call, "began": self.began, "loads": self.loads}))
+        half.replace(self.path)
+
+
+@contextmanager
+def connected(target: Target, loads: bool = False, writes: bool = False) -> Iterator[dlt.Pipeline]:
+    """A dlt pipeline on the target that knows nothing of what was before.
+
+    Who loads holds the target's lock and works in its folder, where the next load clears up after a kill; dlt then
+    knows what the destination knows. Who writes by statements of its own holds the lock, too. Who only reads may do so
+    at any time, in a folder of its own: that makes no DuckDB file, and shares the one that is there with other readers.
 
     Raises:
         LoadError: the destination refused.
+        UsageError: it will do so again until somebody changes the profile, the grants or what is there.
     """
     logging.getLogger("dlt").disabled = True  # dlt itself sets the level, again and again
     for name in ("snowflake", "google", "urllib3", "botocore"):
@@ -319,22 +448,29 @@ def connected(target: Target, loads: bool = False) -> Iterator[dlt.Pipeline]:
         dlt.config[name] = value
     folder = target.work_dir / "dlt" if loads else Path(tempfile.mkdtemp(prefix="headrace-"))
     shutil.rmtree(folder, ignore_errors=True)
-    connecting = target.type != "duckdb"
+    connecting = True
     try:
-        pipeline = dlt.pipeline(
-            "headrace",
-            pipelines_dir=str(folder),
-            destination=destination(target),
-            staging="filesystem" if _stages(target) else None,
-            dataset_name=target.schema,
-        )
-        if connecting:
-            with pipeline.sql_client() as client:
-                client.has_dataset()
+        with ExitStack() as opened:
+            is_changed = loads or writes
+            pipeline = dlt.pipeline(
+                "headrace",
+                pipelines_dir=str(folder),
+                destination=destination(target) if is_changed else opened.enter_context(reading(target, folder)),
+                staging="filesystem" if _stages(target) else None,
+                dataset_name=target.schema,
+            )
+            client: Any = pipeline.sql_client()
+            opened.enter_context(client)
+            client.has_dataset()
             connecting = False
-        pipeline.sync_destination()
-        # While one connection is open, DuckDB does not close its file, a checkpoint, after each of dlt's steps.
-        with pipeline.sql_client() if target.type == "duckdb" else nullcontext():
+            # While one connection is open, DuckDB does not close its file, a checkpoint, after each of dlt's steps.
+            if target.type != "duckdb":
+                opened.close()
+            if loads:
+                pipeline.sync_destination()
+                newest = query(pipeline, "select max(load_id) from _dlt_loads")
+                later = partial(next, _later_ids(newest[0][0] if newest else None))
+                dlt_storage.create_load_id = later  # type: ignore[attr-defined]
             yield pipeline
     except PipelineStepFailed as error:
         for cause in _causes(error):
@@ -351,6 +487,19 @@ def connected(target: Target, loads: bool = False) -> Iterator[dlt.Pipeline]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _later_ids(newest: str | None) -> Iterator[str]:
+    """Ids of loads, each of which sorts after the ones before.
+
+    To dlt a load id is the time. But which of two loads is the newer one is told by it alone, and clocks are set back:
+    a load made while a clock was a year ahead would be the newest for a year.
+    """
+    last = newest or ""
+    while True:
+        made = create_load_id()
+        last = made if made > last else str(float(last) + 0.001)
+        yield last
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -377,7 +526,7 @@ def ledger(pipeline: dlt.Pipeline, files: list[FeedFile]) -> dict[str, Known]:
     since = "or ingested_time >= %s" if hours else ""
     found = query(
         pipeline,
-        "select path, size, version, content_hash, _dlt_load_id from loaded_files "
+        "select path, kind, size, version, content_hash, _dlt_load_id from loaded_files "
         f"where (ingested_time is null {since}) and _dlt_load_id in {COMPLETE} "
         "order by _dlt_load_id",
         *([min(hours)] if hours else []),
@@ -388,12 +537,27 @@ def ledger(pipeline: dlt.Pipeline, files: list[FeedFile]) -> dict[str, Known]:
 def query(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """The rows of a statement on the staging schema, `%s` a parameter; none where its tables are not there yet."""
     try:
-        with pipeline.sql_client() as client, client.execute_query(sql, *parameters) as cursor:
+        with client_of(pipeline) as client, client.execute_query(sql, *parameters) as cursor:
             return list(cursor.fetchall()) if cursor.description else []
     except DestinationException as error:
-        if isinstance(error, DestinationUndefinedEntity) or NO_SCHEMA in str(error):
+        if is_missing(error):
             return []
         raise
+
+
+def client_of(pipeline: dlt.Pipeline) -> Any:
+    """The client for one statement after the other: dlt reads its configuration anew for each that it makes."""
+    if pipeline not in _clients:
+        _clients[pipeline] = pipeline.sql_client()
+    return _clients[pipeline]
+
+
+_clients: WeakKeyDictionary[dlt.Pipeline, Any] = WeakKeyDictionary()
+
+
+def is_missing(error: DestinationException) -> bool:
+    """Whether a statement failed as a table or a schema is not there."""
+    return isinstance(error, DestinationUndefinedEntity) or number(error) == NO_SCHEMA
 
 
 def packages(files: list[FeedFile]) -> list[list[FeedFile]]:
@@ -419,6 +583,7 @@ def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> N
                 pipeline.drop()
                 pipeline.sync_destination()
                 discard_unfinished(pipeline)
+                lift_memory_limit(package.target, pipeline)
             package.clear()
             pipeline.run(
                 [
@@ -450,12 +615,22 @@ class _Package:
         files: list[FeedFile],
         known: dict[str, Known],
         target: Target,
-        sync: dict[str, Any] | None,
+        sync: dict[str, Any] | None = None,
+        unread: Iterable[FeedFile] = (),
         again: bool = False,
+        begins: Callable[[str], None] = lambda load_id: None,
     ) -> None:
-        """Files of a feed, what the ledger knows of them, and the row of `syncs` when this is the last package.
+        """Files of a feed and what the ledger knows of them.
 
-        With `again`, a file is loaded even when it has the content that was loaded.
+        Args:
+            feed: whose files they are.
+            files: those to load.
+            known: what the ledger says, by path.
+            target: where to.
+            sync: the row of `syncs` when this is the last package.
+            unread: other files, to be told as not read.
+            again: load a file even when it has the content that was loaded.
+            begins: is told the load's id before it is committed.
         """
         self.feed = feed
         self.files = files
@@ -465,13 +640,18 @@ class _Package:
         self.max_bytes = TEXT_BYTES.get(target.type)
         self.by_insert = target.type == "redshift" and not _stages(target)
         self.sync = sync
+        self.unread = list(unread)
         self.again = again
+        self.begins = begins
         self.clear()
 
     def clear(self) -> None:
         """Forget what was read."""
         self.tallies: dict[str, rows.Tally] = {}
+        self.reasons: Counter[str] = Counter()
+        self.rejects: pq.ParquetWriter | None = None
         self.hashes: dict[str, str] = {}
+        self.problems: dict[str, HeadraceError] = {}
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def tables(self) -> dict[str, Callable[[], Iterator[Any]]]:
@@ -499,7 +679,7 @@ class _Package:
         For a destination that takes no files, as tables of which dlt makes statements.
         """
         schema, load_id = STAGING[table], pa.scalar(_load_id())
-        writer, path, count = None, self.scratch, 0
+        writer, path, count, size = None, self.scratch, 0, 0
         for table_rows in _gathered(
             batch for file, copy in self.feed.fetch(files, self.scratch) for batch in self._read(file, copy)
         ):
@@ -509,13 +689,14 @@ class _Package:
             if writer is None:
                 path = self.scratch / f"{table}_{len(list(self.scratch.glob(f'{table}_*')))}.parquet"
                 sink = path.open("wb")
-                writer, count = (
-                    pq.ParquetWriter(sink, schema, compression="lz4", use_dictionary=REPEATING, write_statistics=False),
-                    0,
+                count, size = 0, 0
+                writer = pq.ParquetWriter(
+                    sink, schema, compression="lz4", use_dictionary=REPEATING, write_statistics=False
                 )
             writer.write_table(table_rows.append_column("_dlt_load_id", pa.repeat(load_id, table_rows.num_rows)))
             count += table_rows.num_rows
-            if sink.tell() >= PARQUET_BYTES:
+            size += table_rows.nbytes
+            if sink.tell() >= PARQUET_BYTES or size >= max(PARQUET_BYTES, count * LONG_ROW_BYTES):
                 writer.close()
                 sink.close()
                 writer = None
@@ -525,63 +706,100 @@ class _Package:
             sink.close()
             yield dlt.mark.with_file_import(str(path), "parquet", count, hints=schema.empty_table())
 
-    def _read(self, file: FeedFile, local: Path) -> Iterator[pa.RecordBatch]:
-        self.hashes[file.path] = content_hash(local)
+    def _read(self, file: FeedFile, local: Path | HeadraceError) -> Iterator[pa.RecordBatch]:
+        if isinstance(local, HeadraceError):
+            self.problems[file.path] = local
+            return
+        try:
+            self.hashes[file.path] = content_hash(local)
+        except OSError as error:
+            self.problems[file.path] = UsageError(f"{file.path}: it can't be read ({error.strerror or error})")
+            return
         known = self.known.get(file.path)
         if known and known.content_hash == self.hashes[file.path] and not self.again:
             return
         tally = self.tallies[file.path] = rows.Tally()
         if file.kind == "events":
-            found = rows.read_events(local, file.path, tally)
+            found = rows.read_events(local, file.path, tally, file.hour, file.modified)
         else:
             found = rows.read_definitions(local, file.path, file.kind, tally)
-        yield from rows.short_enough(found, self.max_bytes, tally) if self.max_bytes else found
+        yield from rows.short_enough(found, self.max_bytes, tally)
+        if known and tally.is_empty:
+            tally.cut_off(None, "the file is empty: what it held before stays")
+        self._keep_rejections(file.path, tally)
+
+    def _keep_rejections(self, path: str, tally: rows.Tally) -> None:
+        """Write the rejected rows of a file to disk, so that memory holds those of one file at most."""
+        found = tally.rejections()
+        tally.rejected.clear()
+        self.reasons.update(row.reason for row in found)
+        if found and self.rejects is None:
+            self.rejects = pq.ParquetWriter(self.scratch / REJECTS, REJECTED_EVENTS, compression="lz4")
+        if found and self.rejects:
+            rest = {"file": path, "_dlt_load_id": _load_id()}
+            self.rejects.write_table(
+                pa.Table.from_pylist([{**asdict(row), **rest} for row in found], schema=REJECTED_EVENTS)
+            )
 
     def rejected_events(self) -> Iterator[pa.Table]:
-        load_id = _load_id()
-        yield pa.Table.from_pylist(
-            [
-                {
-                    "file": path,
-                    "position": row.position,
-                    "reason": row.reason,
-                    "content": row.content,
-                    "_dlt_load_id": load_id,
-                }
-                for path, tally in self.tallies.items()
-                for row in tally.rejected
-            ],
-            schema=REJECTED_EVENTS,
-        )
+        yield REJECTED_EVENTS.empty_table()
+        if self.rejects:
+            self.rejects.close()
+            with pq.ParquetFile(self.scratch / REJECTS) as file:
+                for group in range(file.num_row_groups):
+                    yield file.read_row_group(group)
 
     def loaded_files(self) -> Iterator[pa.Table]:
         load_id = _load_id()
-        yield pa.Table.from_pylist([self._ledger_row(file, load_id) for file in self.files], schema=LOADED_FILES)
+        news = [error for path, error in self.problems.items() if _is_news(path, self.known)]
+        if news and not self.hashes and not self.feed.is_local:
+            raise news[0]  # not one of them can be read: the fault lies elsewhere
+        self.begins(load_id)
+        yield pa.Table.from_pylist(
+            [
+                self._ledger_row(file, load_id)
+                for file in [*self.files, *self.unread]
+                if file.path in self.hashes or self._is_to_tell(file)
+            ],
+            schema=LOADED_FILES,
+        )
+
+    def _is_to_tell(self, file: FeedFile) -> bool:
+        """Whether the ledger has to learn that the file is not read; not when it has gone."""
+        return _is_news(file.path, self.known) and not isinstance(self.problems.get(file.path), LoadError)
 
     def _ledger_row(self, file: FeedFile, load_id: str) -> dict[str, Any]:
         tally = self.tallies.get(file.path)
+        is_read = file.path in self.hashes
+        before = self.known[file.path].content_hash if file.path in self.known else None
+        kind = file.kind if file.kind == "events" else f"{file.kind}_definitions"
         return {
             "path": file.path,
-            "kind": file.kind if file.kind == "events" else f"{file.kind}_definitions",
+            "kind": kind if is_read else UNREAD,
             "ingested_time": file.hour,
             "size": file.size,
             "version": file.version,
-            "content_hash": self.hashes[file.path],
+            "content_hash": self.hashes.get(file.path, before),
             "row_count": tally.rows if tally else 0,
-            "rejected": len(tally.rejected) if tally else 0,
+            "rejected": tally.rejected_rows if tally else 0,
             "first_event_time": tally.first_event_time if tally else None,
             "last_event_time": tally.last_event_time if tally else None,
+            "newest_event_time": tally.newest_event_time if tally else None,
+            "wrong_clock": tally.wrong_clock if tally else 0,
             "is_recreated": self._is_recreated(file.path),
-            "is_merged": False,
+            "is_merged": not is_read,
+            "is_export": bool(tally and tally.is_export),
             "_dlt_load_id": load_id,
         }
 
     def _is_recreated(self, path: str) -> bool:
-        if path not in self.tallies or path not in self.known:
+        if path not in self.tallies or path not in self.known or self.known[path].content_hash is None:
             return False
-        # A file that was cut short must not null the events behind the cut: it says nothing of them.
-        is_whole = all(row.position is not None for row in self.tallies[path].rejected)
-        return is_whole and self.known[path].content_hash != self.hashes[path]
+        tally = self.tallies[path]
+        # A file that was cut short must not null the events behind the cut: it says nothing of them. Nor does one of
+        # which no row can be read, such as a web server's page that says it is busy.
+        is_told = tally.is_whole and (tally.rows > 0 or tally.rejected_rows == 0)
+        return is_told and self.known[path].content_hash != self.hashes[path]
 
     def syncs(self) -> Iterator[pa.Table]:
         found = [{**self.sync, "_dlt_load_id": _load_id()}] if self.sync else []
@@ -589,10 +807,15 @@ class _Package:
 
     def add_to(self, loaded: Loaded) -> None:
         """Count what was read."""
+        if self.problems:
+            loaded.listing = None
         loaded.files += len(self.tallies)
-        loaded.unchanged_files += len(self.files) - len(self.tallies)
+        loaded.unchanged_files += len(self.hashes) - len(self.tallies)
         loaded.recreated_files += sum(map(self._is_recreated, self.tallies))
+        loaded.unread += [f"{file.path}: {file.problem}" for file in self.unread]
+        loaded.unread += [str(error) for path, error in self.problems.items() if _is_news(path, self.known)]
         kinds = {file.path: file.kind for file in self.files}
+        loaded.reasons.update(self.reasons)
         if self.by_insert:
             loaded.inserted += sum(tally.rows for tally in self.tallies.values())
         for path, tally in self.tallies.items():
@@ -601,9 +824,8 @@ class _Package:
             else:
                 loaded.definitions += tally.rows
             loaded.late += tally.late
-            loaded.rejected += len(tally.rejected)
+            loaded.rejected += tally.rejected_rows
             loaded.unknown_fields.update(tally.unknown_fields)
-            loaded.reasons.update(row.reason for row in tally.rejected)
 
 
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:

@@ -16,7 +16,8 @@ from typing import Any
 from dlt.destinations.exceptions import DatabaseException
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from .errors import LoadError
+from .codes import lasts
+from .errors import LoadError, UsageError
 from .load import connected
 from .target import Target
 
@@ -47,11 +48,16 @@ def alone(target: Target) -> Iterator[None]:
 @contextmanager
 def _locked(target: Target) -> Iterator[None]:
     """Hold the lock of this target's working folder; the system lets go of it when the process ends."""
-    target.work_dir.mkdir(parents=True, exist_ok=True)
-    with (target.work_dir / "lock").open("a+") as lock:
+    try:
+        target.work_dir.mkdir(parents=True, exist_ok=True)
+        opened = (target.work_dir / "lock").open("a+")
+    except OSError as error:
+        said = f"{target.work_dir} can't be written: {error.strerror}"
+        raise (UsageError if lasts(error) else LoadError)(said) from error
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             lock.seek(0)
             raise LoadError(
                 f"another sync to target {target.name!r} is under way (process {lock.read().strip()}); "
@@ -119,11 +125,12 @@ class _Lease:
             ((now,),) = self.client.execute_sql("select current_timestamp")
             seconds = int(now.timestamp())
             self.client.execute_sql(
-                "update lease set owner = %s, expires = %s where owner = %s or expires < %s",
+                "update lease set owner = %s, expires = %s where owner = %s or expires < %s or expires > %s",
                 self.owner,
                 seconds + LEASE_SECONDS,
                 self.owner,
                 seconds,
+                seconds + 2 * LEASE_SECONDS,  # made while the warehouse's clock was ahead
             )
             held = [
                 (owner, int(expires)) for owner, expires in self.client.execute_sql("select owner, expires from lease")

@@ -6,12 +6,17 @@ the text that the file holds, so that no number, escape, key or order of keys is
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
+import re
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, NamedTuple
@@ -19,10 +24,9 @@ from typing import Annotated, Any, BinaryIO, NamedTuple
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from . import export
+from . import export, json_text, nested, parquet
 
 TIME = pa.timestamp("us", "UTC")
 
@@ -40,6 +44,7 @@ RAW_EVENTS = pa.schema(
         ("source_type", pa.string()),
         ("source_properties", pa.string()),
         ("_is_derived_id", pa.bool_()),
+        ("_is_export", pa.bool_()),
         ("_file", pa.string()),
         ("_position", pa.int64()),
         ("_dlt_load_id", pa.string()),
@@ -74,13 +79,36 @@ YEARS = (
 MAX_LINE_BYTES = 16 * 2**20
 """A longer line is rejected: Snowflake holds no longer VARIANT, and BigQuery no longer row."""
 
+TOO_LONG = f"is longer than {MAX_LINE_BYTES:,} bytes"
+
+LONG_ROW_BYTES = 2**18
+LONG_ROWS_BYTES = 128 * 2**20
+"""Of rows whose texts are longer than the first, a file may have the second in all. DuckDB reads JSON and commits rows
+in groups, so more of them would need gigabytes of memory, and the load or the build would end there every hour."""
+
+TOO_MANY_LONG = (
+    f"the file has more than {LONG_ROWS_BYTES:,} bytes in rows that are longer than {LONG_ROW_BYTES:,} bytes each"
+)
+
 KEPT_BYTES = 65_000
 """How much of a rejected row is kept: what the shortest of the warehouses' text types holds."""
+
+KEPT_ROWS = 5_000
+KEPT_ROWS_BYTES = 32 * 2**20
+"""How many bad rows of a file are kept, and how much of them in all. Of rows beyond that, only how many they are."""
+
+KEPT_NAMES = 1_000
+"""How many unknown fields of a file are counted by name."""
 
 LATE_MICROSECONDS = 3 * 3600 * 10**6
 """An event is late when it was processed this long after it happened (most are stable within 3 hours)."""
 
+CLOCK_AHEAD_MICROSECONDS = 24 * 3600 * 10**6
+EARLIEST_CLOCK = datetime(2000, 1, 1, tzinfo=timezone.utc)
+"""A clock is wrong that is further ahead of the time of processing, or before this: see the contract's rule 11."""
+
 BOM = b"\xef\xbb\xbf"
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 BLOCK_BYTES = 4 * 2**20
 BATCH_ROWS = 16_384
 
@@ -103,6 +131,8 @@ EVENT_FIELDS: dict[str, Any] = {
 """The fields of an event in NDJSON, in the order of `RAW_EVENTS`."""
 
 PROPERTIES = ("event_properties", "source_properties")
+IDS = ("device_id", "session_id", "view_id")
+INTEGER = re.compile(r"-?[0-9]{1,19}")
 
 
 def _event_struct(as_objects: bool, strict: bool) -> type[Struct]:
@@ -130,10 +160,6 @@ class RawDefinition(Struct):
     is_user_defined: bool | None = None
 
 
-class JsonObject(Struct, gc=False):
-    """Any JSON object: decoding into it checks the syntax of all that it holds, and keeps nothing."""
-
-
 DECODERS = {
     (as_objects, strict): msgspec.json.Decoder(_event_struct(as_objects, strict))
     for as_objects in (False, True)
@@ -141,7 +167,6 @@ DECODERS = {
 }
 FIELDS = msgspec.json.Decoder(dict[str, Raw])
 TEXT = msgspec.json.Decoder(str)
-OBJECT = msgspec.json.Decoder(JsonObject)
 
 
 class RowError(ValueError):
@@ -168,20 +193,57 @@ class Tally:
 
     rows: int = 0
     late: int = 0
+    is_export: bool = False
+    wrong_clock: int = 0
+    rejected_rows: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    """The first of them, within `KEPT_ROWS` and `KEPT_ROWS_BYTES`."""
+    is_whole: bool = True
+    """Whether the file has an end: what a file lacks that was cut short says nothing."""
     unknown_fields: Counter[str] = field(default_factory=Counter)
     first_event_time: datetime | None = None
     last_event_time: datetime | None = None
+    newest_event_time: datetime | None = None
+    """The latest time that is believed."""
+    kept_bytes: int = 0
 
-    def reject(self, position: int | None, error: BaseException | str, content: bytes | str | None = None) -> None:
-        """Keep a row that can't be loaded, its content cut to `KEPT_BYTES`."""
-        if isinstance(content, str):
-            content = content.encode("utf-8", "backslashreplace")
+    def reject(self, position: int | None, error: BaseException | str, content: Any = None) -> None:
+        """Keep a row that can't be loaded, its content (text, bytes, or what returns them) cut to `KEPT_BYTES`."""
+        self.rejected_rows += 1
+        self.is_whole = self.is_whole and position is not None
+        if len(self.rejected) >= KEPT_ROWS and position is not None:
+            return
         kept = None
-        if content is not None:
-            kept = content[:KEPT_BYTES].decode("utf-8", "backslashreplace").replace("\0", "\\0")
-            kept = kept.encode()[:KEPT_BYTES].decode("utf-8", "ignore")  # the escapes made it longer
+        if self.kept_bytes < KEPT_ROWS_BYTES:
+            content = content() if callable(content) else content
+            if isinstance(content, str):
+                content = content[:KEPT_BYTES].encode("utf-8", "backslashreplace")
+            if content is not None:
+                kept = content[:KEPT_BYTES].decode("utf-8", "backslashreplace").replace("\0", "\\0")
+                kept = kept.encode()[:KEPT_BYTES].decode("utf-8", "ignore")  # the escapes made it longer
+                self.kept_bytes += len(kept)
         self.rejected.append(Rejected(position, reason(error), kept))
+
+    def cut_off(self, position: int | None, error: BaseException | str, content: Any = None) -> None:
+        """Keep the place where a file that was not whole ends."""
+        self.is_whole = False
+        self.reject(position, error, content)
+
+    def count_unknown(self, names: Iterable[str]) -> None:
+        """Count fields that the contract does not know."""
+        for name in names:
+            is_room = name in self.unknown_fields or len(self.unknown_fields) < KEPT_NAMES
+            self.unknown_fields[name[:100] if is_room else "(others)"] += 1
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file has no byte at all."""
+        return not (self.is_whole or self.rows or self.rejected_rows)
+
+    def rejections(self) -> list[Rejected]:
+        """The rejected rows that were kept, and how many more there were."""
+        more = self.rejected_rows - len(self.rejected)
+        return self.rejected + [Rejected(None, f"{more:,} more rows of the file were rejected", None)] * (more > 0)
 
 
 def reason(error: BaseException | str) -> str:
@@ -196,24 +258,28 @@ def reason(error: BaseException | str) -> str:
 # --- the two ways in: lines and columns ---------------------------------------------------------------------------
 
 
-def read_events(path: Path, name: str, tally: Tally) -> Iterator[pa.RecordBatch]:
+def read_events(
+    path: Path, name: str, tally: Tally, hour: datetime | None = None, modified: datetime | None = None
+) -> Iterator[pa.RecordBatch]:
     """Contract rows of one file of events, as batches of `RAW_EVENTS` without load id.
 
     Args:
-        path: the file on local disk; the suffixes tell its format and compression (`.parquet`; `.ndjson`, `.jsonl` or
-            `.json`, each also `.gz` or `.zst`). A `.json` file that begins with `[` is a segment export.
+        path: the file on local disk; the suffixes tell its format and compression (`.parquet`; `.ndjson`, `.jsonl`,
+            `.json` or `.csv`, each also `.gz` or `.zst`). Whether a text is a segment export its content tells.
         name: what `_file` shall say: the file's address in the feed.
         tally: takes the counts and the rejected rows. A file that can't be read on is a rejected row, too.
+        hour: the ingested_time of its folder.
+        modified: when it was written; with hour, what tells of two exports of an event which is the later one.
     """
     try:
         if path.name.endswith(".parquet"):
             yield from _events_of_parquet(path, name, tally)
         else:
-            yield from _events_of_text(path, name, tally)
+            yield from _events_of_text(path, name, tally, hour or modified, modified)
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
-        tally.reject(None, f"the file cannot be read on: {reason(error)}")
+        tally.cut_off(None, f"the file cannot be read on: {reason(error)}")
 
 
 def read_definitions(path: Path, name: str, kind: str, tally: Tally) -> Iterator[pa.RecordBatch]:
@@ -226,43 +292,70 @@ def read_definitions(path: Path, name: str, kind: str, tally: Tally) -> Iterator
                 if definition.id in (None, ""):
                     raise RowError("id is missing")
                 row = msgspec.structs.asdict(definition)
+                for column, value in row.items():
+                    if isinstance(value, str) and "\0" in value:
+                        raise RowError(f"{column} {json_text.NUL}")
                 for column in ("created_time", "modified_time"):
                     row[column] = instant(row[column], column)
                 for column in ("id", "fs_link_id"):
                     row[column] = None if row[column] is None else str(row[column])
                 rows.append({"kind": kind, **row, "_file": name, "_position": position})
             except BAD_ROW as error:
-                tally.reject(position, error, json.dumps(found, default=str))
+                tally.reject(position, error, _as_json(found))
     except UNREADABLE as error:
-        tally.reject(None, f"the file cannot be read on: {reason(error)}")
+        tally.cut_off(None, f"the file cannot be read on: {reason(error)}")
     tally.rows += len(rows)
     if rows:
         yield pa.RecordBatch.from_pylist(rows, schema=pa.schema(list(RAW_DEFINITIONS)[:-1]))
 
 
-def short_enough(batches: Iterable[pa.RecordBatch], max_bytes: int, tally: Tally) -> Iterator[pa.RecordBatch]:
-    """The rows whose texts a warehouse can hold; the others are rejected."""
+def _as_json(found: dict[str, Any]) -> str | None:
+    try:
+        return json.dumps(found, default=str)
+    except RecursionError:
+        return None
+
+
+def short_enough(batches: Iterable[pa.RecordBatch], max_bytes: int | None, tally: Tally) -> Iterator[pa.RecordBatch]:
+    """The rows whose texts a warehouse can hold, the long ones within `LONG_ROWS_BYTES`; the others are rejected.
+
+    `max_bytes` is the longest text that the warehouse holds, where that is less than what a line of a feed may have.
+    """
+    bytes_of_long_rows = 0
     for batch in batches:
-        fits = pa.repeat(True, batch.num_rows)
+        if batch.nbytes <= (max_bytes or LONG_ROW_BYTES):
+            yield batch
+            continue
+        faults: dict[int, str] = {}
+        sums = pa.repeat(0, batch.num_rows)
         for name in batch.schema.names:
-            column = batch.column(name)
-            if pa.types.is_string(column.type):
-                fits = pc.and_(fits, pc.less_equal(pc.fill_null(pc.binary_length(column), 0), max_bytes))
-        for row in batch.filter(pc.invert(fits)).to_pylist():
-            longest = max(
-                (name for name in row if isinstance(row[name], str)), key=lambda name: len(row[name].encode())
-            )
-            words = f"{longest} is longer than the {max_bytes:,} bytes that the warehouse holds"
+            if not pa.types.is_string(batch.schema.field(name).type):
+                continue
+            length = pc.fill_null(pc.binary_length(batch.column(name)), 0)
+            sums = pc.add(sums, length)
+            if max_bytes:
+                words = f"{name} is longer than the {max_bytes:,} bytes that the warehouse holds"
+                _mark(pc.greater(length, max_bytes), words, faults)
+        for place in pc.indices_nonzero(pc.greater(sums, LONG_ROW_BYTES)).to_pylist():
+            if place not in faults:
+                bytes_of_long_rows += sums[place].as_py()
+                if bytes_of_long_rows > LONG_ROWS_BYTES:
+                    faults[place] = TOO_MANY_LONG
+        for place in sorted(faults):
+            (row,) = batch.slice(place, 1).to_pylist()
             tally.rows -= 1
-            tally.reject(row["_position"], words, json.dumps(row, default=str, ensure_ascii=False))
-        yield batch.filter(fits)
+            content = partial(json.dumps, row, default=str, ensure_ascii=False)
+            tally.reject(row["_position"], faults[place], content)
+        if faults:
+            kept = [place for place in range(batch.num_rows) if place not in faults]
+            batch = batch.take(pa.array(kept, pa.int64()))
+        yield batch
 
 
 def _objects(path: Path, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
     """The objects of a small file, whichever its format, with their positions."""
     if path.name.endswith(".parquet"):
-        with pq.ParquetFile(path) as file:
-            yield from enumerate((row for batch in file.iter_batches() for row in batch.to_pylist()), 1)
+        yield from _objects_of_parquet(path, tally)
         return
     for position, line in lines(path, tally):
         try:
@@ -271,11 +364,93 @@ def _objects(path: Path, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
             tally.reject(position, error, line)
 
 
-def open_text(path: Path) -> BinaryIO:
+def _objects_of_parquet(path: Path, tally: Tally) -> Iterator[tuple[int, dict[str, Any]]]:
+    with parquet.opened(path) as file:
+        by_name = {name.lower(): name for name in file.schema_arrow.names}
+        known = {name: by_name[name] for name in RawDefinition.__struct_fields__ if name in by_name}
+        if "id" not in known:
+            raise OSError("it has no column id: it holds no definitions")
+        position = 0
+        for batch in file.iter_batches(columns=list(known.values())):
+            columns = {name: _without_nanoseconds(batch.column(column)) for name, column in known.items()}
+            for index in range(batch.num_rows):
+                position += 1
+                try:
+                    found = {name: column[index].as_py() for name, column in columns.items()}
+                except (ValueError, OverflowError) as error:  # what Python has not: the year 10000, text that is none
+                    tally.reject(position, error, _row_content(batch)(index))
+                else:
+                    yield position, found
+
+
+def _without_nanoseconds(column: pa.Array) -> pa.Array:
+    is_time = pa.types.is_timestamp(column.type)
+    return column.cast(pa.timestamp("us", column.type.tz), safe=False) if is_time else column
+
+
+class _Text(io.RawIOBase):
     """The decompressed bytes of a text file."""
+
+    def __init__(self, path: Path) -> None:
+        self.found = pieces(path)
+        self.rest = b""
+        self.last = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.rest = self.rest or next(self.found, b"")
+        count = min(len(buffer), len(self.rest))
+        buffer[:count], self.rest = self.rest[:count], self.rest[count:]
+        self.last = buffer[count - 1] if count else self.last
+        return count
+
+
+def open_text(path: Path) -> BinaryIO:
+    """The decompressed bytes of a text file, up to the very byte from which on it is damaged."""
+    return _Text(path)  # type: ignore[return-value]
+
+
+def pieces(path: Path) -> Iterator[bytes]:
+    """The same in pieces of some megabytes.
+
+    A reader that fails gives nothing of what it had read by then, so it is asked again for less. Zeros that fill up the
+    last block of a tape or disk may follow a gzip file: Python's own reader, which is slower, knows them.
+
+    Raises:
+        OSError: the file is damaged here.
+    """
+    if path.suffix in COMPRESSED and path.stat().st_size == 0:
+        raise OSError("it is empty")
+    done = 0
+    for read_by, size in READERS.get(path.suffix, READERS[""]):
+        try:
+            with read_by(path) as stream:
+                read = getattr(stream, "read1", stream.read)
+                to_skip = done
+                while to_skip and (piece := read(min(to_skip, size))):
+                    to_skip -= len(piece)
+                while piece := read(size):
+                    done += len(piece)
+                    yield piece
+                return
+        except (OSError, EOFError, zlib.error) as error:
+            failed: Exception = error
+    raise failed if isinstance(failed, OSError) else OSError(str(failed)) from failed
+
+
+def _by_arrow(path: Path) -> Any:
     raw = pa.OSFile(str(path))
-    compression = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix)
-    return pa.CompressedInputStream(raw, compression) if compression else raw  # type: ignore[no-any-return]
+    return pa.CompressedInputStream(raw, COMPRESSED[path.suffix]) if path.suffix in COMPRESSED else raw
+
+
+READERS: dict[str, list[tuple[Callable[[Path], Any], int]]] = {
+    "": [(_by_arrow, BLOCK_BYTES)],
+    ".gz": [(_by_arrow, BLOCK_BYTES), (gzip.open, 2**16)],
+    ".zst": [(_by_arrow, BLOCK_BYTES), (_by_arrow, 2**16), (_by_arrow, 2**8), (_by_arrow, 1)],
+}
+"""What reads a file by its suffix, and how much at once; the next one is asked when one has failed."""
 
 
 def blocks(path: Path, tally: Tally) -> Iterator[tuple[int, int, memoryview]]:
@@ -283,30 +458,41 @@ def blocks(path: Path, tally: Tally) -> Iterator[tuple[int, int, memoryview]]:
 
     Memory is bounded by `MAX_LINE_BYTES`: what is longer is rejected as it passes.
     """
-    too_long = f"the line is longer than {MAX_LINE_BYTES:,} bytes"
-    number, rest, skipping = 1, b"", False
-    with open_text(path) as stream:
-        try:
-            while block := stream.read(BLOCK_BYTES):
-                whole = block if number > 1 and not rest else (rest + block).removeprefix(BOM if number == 1 else b"")
-                first, end = whole.find(b"\n") + 1, whole.rfind(b"\n") + 1
-                if not (skipping or 0 < first <= MAX_LINE_BYTES) and len(whole) > MAX_LINE_BYTES:
-                    tally.reject(number, too_long, whole)
-                    skipping = True
-                if not end:
-                    rest = b"" if skipping else whole
-                    continue
-                start = first if skipping else 0
-                number += skipping
-                count = whole.count(b"\n", start)
-                yield number, count, memoryview(whole)[start:end]
-                number, rest, skipping = number + count, whole[end:], False
-        except OSError:
-            if rest:
-                tally.reject(number, "the file ends in the middle of this row", rest)
-            raise
+    too_long = f"the line {TOO_LONG}"
+    number, rest, skipping, is_empty = 1, b"", False, True
+    try:
+        for block in pieces(path):
+            is_empty = False
+            whole = block if number > 1 and not rest else (rest + block).removeprefix(BOM if number == 1 else b"")
+            first, end = whole.find(b"\n") + 1, whole.rfind(b"\n") + 1
+            if not (skipping or 0 < first <= MAX_LINE_BYTES) and len(whole) > MAX_LINE_BYTES:
+                tally.reject(number, too_long, whole)
+                skipping = True
+            if not end:
+                rest = b"" if skipping else whole
+                continue
+            start = first if skipping else 0
+            number += skipping
+            count = whole.count(b"\n", start)
+            yield number, count, memoryview(whole)[start:end]
+            number, rest, skipping = number + count, whole[end:], False
+    except OSError:
+        if rest:
+            tally.reject(number, "the file ends in the middle of this row", rest)
+        raise
+    if is_empty or skipping or (rest and not _is_json(rest)):
+        tally.is_whole = False
     if rest:
         yield number, 1, memoryview(rest)
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a last line without its end has all the same been written to its end."""
+    try:
+        msgspec.json.decode(line, type=Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
 
 
 def lines(path: Path, tally: Tally) -> Iterator[tuple[int, bytes]]:
@@ -322,14 +508,28 @@ def numbered_lines(first: int, block: memoryview) -> Iterator[tuple[int, bytes]]
             yield number, line
 
 
-def _events_of_text(path: Path, name: str, tally: Tally) -> Iterator[pa.RecordBatch]:
-    if ".json" in path.suffixes:
-        with open_text(path) as stream:
-            is_export = stream.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
-        if is_export:
-            records = export.records(open_text(path), tally.reject, MAX_LINE_BYTES)
-            yield from _batches(records, _decode_export, name, tally)
-            return
+def _events_of_text(
+    path: Path, name: str, tally: Tally, version: datetime | None, written: datetime | None
+) -> Iterator[pa.RecordBatch]:
+    head = _head(path)
+    tally.is_export = export.is_export(head, path.name)
+    opening = export.opening(head)
+    if tally.is_export:
+        text: Any = open_text(path)
+        if opening == b"[":
+            found = export.records_of_array(text, tally.reject, MAX_LINE_BYTES)
+        elif opening == b"{":
+            found = lines(path, tally)
+        else:
+            found = export.records_of_csv(text, tally.reject, MAX_LINE_BYTES)
+        yield from _batches(found, _export_decoder(export.Export(version, written)), name, tally)
+        if opening not in (b"[", b"{") and text.last != ord("\n"):
+            tally.is_whole = False  # the last value of comma-separated ones may have been longer
+        return
+    if opening == b"[":
+        found = export.records_of_array(open_text(path), tally.reject, MAX_LINE_BYTES)
+        yield from _batches(found, _decode_line, name, tally)
+        return
     way = Way()
     for first, count, block in blocks(path, tally):
         columns = _decode_block(block, count, way, tally)
@@ -337,6 +537,18 @@ def _events_of_text(path: Path, name: str, tally: Tally) -> Iterator[pa.RecordBa
             yield from _batches(numbered_lines(first, block), _decode_line, name, tally)
         else:
             yield _checked(columns, range(first, first + count), _line_of(block), name, tally)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a text file, as far as they can be read."""
+    head = b""
+    try:
+        with open_text(path) as stream:
+            while len(head) < export.HEAD_BYTES and (block := stream.read(1024)):
+                head += block
+    except OSError:  # whoever reads it on says so
+        pass
+    return head
 
 
 @dataclass
@@ -348,7 +560,7 @@ class Way:
 
 
 class Objects(NamedTuple):
-    """A property column that is known to hold JSON objects, as it was decoded as such."""
+    """A property column that is known to hold JSON objects in UTF-8, as it was decoded as such."""
 
     texts: pa.StringArray
 
@@ -379,11 +591,9 @@ def _decode_block(block: memoryview, count: int, way: Way, tally: Tally) -> dict
             return None
     else:
         return None
-    if len(events) != count:
+    if len(events) != count or UNSET in map(attrgetter("event_type"), events):
         return None
     columns: dict[str, Any] = {name: list(map(attrgetter(name), events)) for name in EVENT_FIELDS}
-    if UNSET in columns["event_type"]:
-        return None
     if way.as_objects:
         for name in PROPERTIES:
             found = pa.array(list(map(bytes, columns[name])), pa.binary())
@@ -401,7 +611,7 @@ def _decode_block(block: memoryview, count: int, way: Way, tally: Tally) -> dict
         except BAD_ROW:  # the name of a field that was passed over is no text
             return None
         for fields in found:
-            tally.unknown_fields.update(fields.keys() - EVENT_FIELDS.keys())
+            tally.count_unknown(fields.keys() - EVENT_FIELDS.keys())
     return columns
 
 
@@ -413,13 +623,14 @@ def _batches(found: Iterable[tuple[int, bytes]], decode: Any, name: str, tally: 
     size = 0
     for position, content in found:
         try:
-            row = decode(content, tally)
+            decoded = decode(content, tally)
         except BAD_ROW as error:
             tally.reject(position, error, content)
             continue
-        rows.append(row)
-        positions.append(position)
-        contents.append(content)
+        for row in decoded:
+            rows.append(row)
+            positions.append(position)
+            contents.append(content)
         size += len(content)
         if len(rows) >= BATCH_ROWS or size >= 4 * BLOCK_BYTES:
             yield _checked(_columns(rows), positions, contents.__getitem__, name, tally)
@@ -432,16 +643,16 @@ def _columns(rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     return dict(zip(EVENT_FIELDS, zip(*rows, strict=True), strict=True))
 
 
-def _decode_line(line: bytes, tally: Tally) -> tuple[Any, ...]:
+def _decode_line(line: bytes, tally: Tally) -> list[tuple[Any, ...]]:
     event: Any = DECODERS[True, False].decode(line)
-    tally.unknown_fields.update(FIELDS.decode(line).keys() - EVENT_FIELDS.keys())
+    tally.count_unknown(FIELDS.decode(line).keys() - EVENT_FIELDS.keys())
     event_type = event.event_type
     properties = bytes(event.event_properties)
     if event_type is UNSET:
         if properties != b"null":
             raise RowError("event_type is missing (only an explicit null supersedes an event)")
         event_type = None
-    return (
+    row = (
         event.event_id,
         event.event_time,
         event.processed_time,
@@ -454,6 +665,7 @@ def _decode_line(line: bytes, tally: Tally) -> tuple[Any, ...]:
         event.source_type,
         _object_text(bytes(event.source_properties), "source_properties"),
     )
+    return [row]
 
 
 def _object_text(raw: bytes, column: str) -> str | None:
@@ -462,52 +674,85 @@ def _object_text(raw: bytes, column: str) -> str | None:
     if first == b"{":
         return raw.decode()
     if first == b'"':
-        text = TEXT.decode(raw)
-        _check_text(text, column)
-        return text
+        return TEXT.decode(raw)
     if raw == b"null":
         return None
     raise RowError(f"{column} is no JSON object")
 
 
-def _check_text(text: str, column: str) -> None:
-    try:
-        OBJECT.decode(text)
-    except msgspec.MsgspecError as error:
-        raise RowError(f"{column} is no JSON object: {reason(error)}") from None
+def _export_decoder(file: export.Export) -> Any:
+    def decode(record: bytes, tally: Tally) -> list[tuple[Any, ...]]:
+        events, unknown = file.events(FIELDS.decode(record))
+        tally.count_unknown(unknown)
+        return [tuple(event[name] for name in EVENT_FIELDS) for event in events]
 
-
-def _decode_export(record: bytes, tally: Tally) -> tuple[Any, ...]:
-    event, unknown = export.event_of(FIELDS.decode(record))
-    tally.unknown_fields.update(unknown)
-    return tuple(event[name] for name in EVENT_FIELDS)
+    return decode
 
 
 def _events_of_parquet(path: Path, name: str, tally: Tally) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=BLOCK_BYTES) as file:
-        names = file.schema_arrow.names
-        known = [column for column in EVENT_FIELDS if column in names]
-        if "event_type" not in names:
-            raise OSError("it has no column event_type: it holds no events")
-        if len(set(names)) < len(names):
-            raise OSError("two of its columns have the same name")
-        for column in names:
-            if column not in known:
-                tally.unknown_fields[column] += file.metadata.num_rows
-        position = 0
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=known):
-            columns = {column: batch.column(column) for column in known}
-            positions = range(position + 1, position + 1 + batch.num_rows)
-            position += batch.num_rows
-            yield _checked(columns, positions, _row_content(batch), name, tally)
-        if position != file.metadata.num_rows:
-            raise OSError(f"it says that it holds {file.metadata.num_rows} rows, and has {position}")
+    events = parquet.Events(path, EVENT_FIELDS)
+    if "event_type" not in events.columns:
+        raise OSError("it has no column event_type: it holds no events")
+    for column in events.others:
+        tally.unknown_fields[column] += events.rows
+    position = 0
+    for batch in events.batches(MAX_LINE_BYTES):
+        columns = {column: _spelled(column, batch.column(column)) for column in events.columns}
+        positions = range(position + 1, position + 1 + batch.num_rows)
+        position += batch.num_rows
+        faults = {}
+        if parquet.TOO_LONG in batch.schema.names:
+            found = enumerate(batch.column(parquet.TOO_LONG).to_pylist())
+            faults = {index: f"{column} {TOO_LONG}" for index, column in found if column}
+        yield _checked(columns, positions, _row_content(batch), name, tally, faults)
+    if position != events.rows:
+        raise OSError(f"it says that it holds {events.rows} rows, and has {position}")
+
+
+def _spelled(column: str, values: pa.Array) -> Any:
+    """A column of Parquet as NDJSON has it: an id that is a text as the integer it spells, properties as text.
+
+    Some writers, such as Impala and old ones of Hive and Spark, don't say that the bytes of a column are text.
+    """
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if column in PROPERTIES and pa.types.is_nested(values.type):
+        return nested.as_json(values)
+    if isinstance(values.type, pa.UuidType):
+        return [None if value is None else str(value) for value in values.to_pylist()]
+    if any(is_bytes(values.type) for is_bytes in BYTES):
+        try:
+            values = values.cast(pa.string())
+        except pa.ArrowInvalid:  # of those that are no UTF-8 each is told
+            return [_decoded(value) for value in values.to_pylist()]
+    if column in IDS and any(is_text(values.type) for is_text in TEXTS):
+        return [
+            int(text) if isinstance(text, str) and INTEGER.fullmatch(text) else text for text in map(_shown, values)
+        ]
+    return values
+
+
+BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def _decoded(value: bytes | None) -> str | bytes | None:
+    try:
+        return value if value is None else value.decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _row_content(batch: pa.RecordBatch) -> Any:
     return lambda index: json.dumps(
-        {name: _shown(batch.column(name)[index]) for name in batch.schema.names}, default=str, ensure_ascii=False
+        {name: _shortened(_shown(batch.column(name)[index])) for name in batch.schema.names},
+        default=str,
+        ensure_ascii=False,
     )
+
+
+def _shortened(value: Any) -> Any:
+    return value[:KEPT_BYTES] if isinstance(value, str | bytes) else value
 
 
 def _shown(value: Any) -> Any:
@@ -521,7 +766,14 @@ def _shown(value: Any) -> Any:
 # --- the checks, one place for both ---------------------------------------------------------------------------------
 
 
-def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, tally: Tally) -> pa.RecordBatch:
+def _checked(
+    columns: dict[str, Any],
+    positions: Any,
+    content: Any,
+    name: str,
+    tally: Tally,
+    faults: dict[int, str] | None = None,
+) -> pa.RecordBatch:
     """Columns to the types of `RAW_EVENTS`; rows that do not keep the contract go to the tally.
 
     Args:
@@ -530,9 +782,10 @@ def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, t
         content: gives the content of the row at an index, for rows that are rejected.
         name: what `_file` shall say.
         tally: takes counts and rejected rows.
+        faults: what is wrong with rows, by index, as far as it is known before.
     """
     count = len(positions)
-    faults: dict[int, str] = {}
+    faults = {} if faults is None else faults
     arrays: dict[str, pa.Array] = {}
     for column in EVENT_FIELDS:
         values = columns.get(column)
@@ -547,6 +800,7 @@ def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, t
     _mark(pc.equal(arrays["event_type"], ""), "event_type is empty", faults)
     no_id = pc.fill_null(pc.equal(arrays["event_id"], ""), True)
     arrays["_is_derived_id"] = no_id
+    arrays["_is_export"] = pa.repeat(tally.is_export, count)
     if pc.any(no_id).as_py():
         _mark(pc.and_(no_id, pc.invert(live)), "event_id is missing in a row that supersedes an event", faults)
         arrays["event_id"] = _derived_ids(arrays, no_id)
@@ -556,7 +810,7 @@ def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, t
     batch = pa.RecordBatch.from_arrays(list(arrays.values()), schema=pa.schema(list(RAW_EVENTS)[:-1]))
     if faults:
         for index in sorted(faults):
-            tally.reject(positions[index], faults[index], content(index))
+            tally.reject(positions[index], faults[index], partial(content, index))
         batch = batch.filter(pa.array([index not in faults for index in range(count)]))
     _count(batch, tally)
     return batch
@@ -565,47 +819,28 @@ def _checked(columns: dict[str, Any], positions: Any, content: Any, name: str, t
 def _typed(column: str, values: Any, faults: dict[int, str]) -> pa.Array:
     """One column in its contract type; values that have none become null and a fault."""
     wanted = RAW_EVENTS.field(column).type
-    if isinstance(values, Objects):
-        return values.texts
-    if column in PROPERTIES:
-        return _objects_checked(column, values, faults)
     try:
-        return _converted(values, wanted)
+        array = values.texts if isinstance(values, Objects) else _converted(values, wanted)
     except (pa.ArrowException, TypeError, ValueError, OverflowError):
-        return _converted_one_by_one(column, values, wanted, faults)
+        array = _converted_one_by_one(column, values, wanted, faults)
+    if wanted != pa.string():
+        return array
+    too_long = pc.greater(pc.binary_length(array), MAX_LINE_BYTES)
+    array = _without(too_long, array, f"{column} {TOO_LONG}", faults)
+    if column in PROPERTIES:
+        array, wrong = json_text.checked(array)
+        for index, fault in wrong.items():
+            faults.setdefault(index, f"{column} {fault}")
+        return array
+    return _without(pc.match_substring(array, "\0"), array, f"{column} {json_text.NUL}", faults)
 
 
-def _objects_checked(column: str, values: Any, faults: dict[int, str]) -> pa.Array:
-    """A property column as text; what is no JSON object is a fault."""
-    try:
-        array = _converted(values, pa.string())
-    except pa.ArrowException:
-        array = _converted_one_by_one(column, values, pa.string(), faults)
-    if not _all_are_objects(array.drop_null()):
-        for index, text in enumerate(array.to_pylist()):
-            if text is not None:
-                try:
-                    _check_text(text, column)
-                except BAD_ROW as error:
-                    faults.setdefault(index, reason(error))
-    return array
-
-
-def _all_are_objects(texts: pa.StringArray) -> bool:
-    """Whether each text is a JSON object, in one go: as lines.
-
-    A text that begins with `{` and ends with `}` can't be completed by the next line, as no comma stands between; so
-    fewer or more objects than texts is the only way left to be wrong.
-    """
-    if len(texts) == 0:
-        return True
-    if not (pc.all(pc.starts_with(texts, "{")).as_py() and pc.all(pc.ends_with(texts, "}")).as_py()):
-        return False
-    lines = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts), "\n")
-    try:
-        return len(OBJECT.decode_lines(lines[0].as_buffer())) == len(texts)
-    except BAD_ROW:
-        return False
+def _without(hit: pa.Array, array: pa.Array, fault: str, faults: dict[int, str]) -> pa.Array:
+    """A column whose values that have a fault are null."""
+    if not pc.any(hit).as_py():
+        return array
+    _mark(hit, fault, faults)
+    return pc.if_else(hit, None, array)
 
 
 def _converted(values: Any, wanted: pa.DataType) -> pa.Array:
@@ -615,9 +850,12 @@ def _converted(values: Any, wanted: pa.DataType) -> pa.Array:
         array = array.cast(pa.int64())
     if wanted == pa.int64() and not (pa.types.is_integer(array.type) or pa.types.is_null(array.type)):
         raise ValueError("an id must be an integer")
+    if wanted == pa.string() and pa.types.is_floating(array.type):
+        raise ValueError("a text must not have gone through a double")
     if wanted != TIME:
         array = array.cast(wanted)
-        array.validate(full=True)  # a Parquet file's text may be no UTF-8
+        if isinstance(values, pa.Array):
+            array.validate(full=True)  # a Parquet file's text may be no UTF-8
         return array
     if pa.types.is_integer(array.type):
         array = array.cast(pa.int64()).cast(pa.timestamp("ms", "UTC"))
@@ -715,5 +953,12 @@ def _count(batch: pa.RecordBatch, tally: Tally) -> None:
         first, last = bounds["min"].as_py(), bounds["max"].as_py()
         tally.first_event_time = min(tally.first_event_time or first, first)
         tally.last_event_time = max(tally.last_event_time or last, last)
-    delay = pc.subtract(batch.column("processed_time").cast(pa.int64()), times.cast(pa.int64()))
+    processed = batch.column("processed_time")
+    delay = pc.subtract(processed.cast(pa.int64()), times.cast(pa.int64()))
     tally.late += pc.sum(pc.greater(delay, LATE_MICROSECONDS)).as_py() or 0
+    is_early = pc.less(times, pa.scalar(EARLIEST_CLOCK, TIME))
+    is_wrong = pc.fill_null(pc.or_(pc.less(delay, -CLOCK_AHEAD_MICROSECONDS), is_early), False)
+    tally.wrong_clock += pc.sum(is_wrong).as_py() or 0
+    newest = pc.max(pc.if_else(is_wrong, processed, times)).as_py()
+    if newest is not None:
+        tally.newest_event_time = max(tally.newest_event_time or newest, newest)

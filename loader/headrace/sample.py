@@ -339,7 +339,7 @@ class _Session:
             duration_millis=duration,
             active_duration_millis=active,
             inactive_duration_millis=duration - active,
-            max_scroll_depth=self.rng.randrange(101),
+            max_scroll_depth=self.rng.randrange(101) / 100,
         )
 
     def shop(self, event_name: str, defined: Sequence[str] = (), **properties: object) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from dlt.common.destination.exceptions import DestinationException
+
 from .errors import LoadError
-from .load import connected
+from .load import connected, is_missing
 from .target import Target
 
 QUESTIONS = {
@@ -22,7 +24,8 @@ QUESTIONS = {
         select user_id, start_time, duration, total_events, total_page_views, last_browser, last_country
         from {marts}.sessions order by duration desc, full_session_id limit 5""",
     "Most viewed pages": """
-        select coalesce(page_name, url_path) as page, views, sessions, users, entries, exits, rage_clicks, dead_clicks
+        select coalesce(page_name, url_path, page_id) as page, views, sessions, users, entries, exits, rage_clicks,
+            dead_clicks
         from {marts}.pages order by views desc, page limit 5""",
     "Most clicked elements": """
         select coalesce(element_name, text, raw_selector) as element, clicks, sessions, users, rage_clicks, dead_clicks
@@ -61,6 +64,8 @@ def show(target: Target) -> list[Answer]:
                                 list(cursor.fetchall()),
                             )
                         )
-                except Exception as error:
+                except DestinationException as error:
+                    if not is_missing(error):
+                        raise
                     raise LoadError(f"{target.label} has no models to look at yet: run `headrace sync`") from error
     return answers

@@ -1,17 +1,25 @@
-"""What a person who was paged wants to know first: when the last load was, what waits, and what was rejected."""
+"""What a person who was paged wants to know first: what is published, what waits, and what was left out."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import dlt
+from dbt.clients.yaml_helper import load_yaml_text
+from dlt.common.destination.exceptions import DestinationException
 
 from .errors import HeadraceError
-from .feed import Feed
-from .load import COMPLETE, NEWEST, connected, plan_of, query
+from .feed import Feed, shown
+from .load import COMPLETE, NEWEST, QUEUED, UNREAD, connected, plan_of, query
+from .skip import Skipped, skipped
 from .target import Target
+
+AHEAD = timedelta(days=1)
+"""What lies further ahead does not tell how new a feed is: an hour of the year 9999 would hide that it stands still."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,8 @@ class FeedStatus:
     last_sync: datetime
     last_full_listing: datetime | None
     """When all of the feed was last looked at, and not the newest days only."""
+    newest_hour: datetime | None
+    """The newest hour that the feed holds; None when it can't be listed, or has no hours."""
     waiting_files: int | None
     """New or re-created files in the feed; None when it can't be listed."""
     lag_seconds: float | None
@@ -40,59 +50,196 @@ class Rejections:
 
 
 @dataclass(frozen=True)
+class Failing:
+    """Builds that fail."""
+
+    since: datetime
+    """When the first of them began."""
+    builds: int
+    message: str
+    """What the last one said."""
+
+
+@dataclass(frozen=True)
 class Status:
     """The state of one target."""
 
     target: str
+    newest_hour: datetime | None
+    """The newest hour of a feed that a green build has merged."""
+    newest_event: datetime | None
+    """When the newest event that a green build has merged happened; by processed_time where its clock is wrong."""
+    failing: Failing | None
+    """None when the last build was green, or when another one has merged since what it left."""
     newest_load: datetime | None
     """When the newest complete load ended."""
     queued_loads: int
     """Loads that no build has merged yet."""
     queued_rows: int
+    queued_since: datetime | None
+    """When the oldest of these loads ended."""
     files: dict[str, int]
     """Files in the ledger by state: merged, queued, empty (nothing could be loaded)."""
     feeds: list[FeedStatus]
     rejected: list[Rejections]
+    export_until: datetime | None
+    """What to set the var to: exports and a raw feed hold events of the same time, and no cut says which counts."""
+    unread: list[str]
+    """Files that are not read, from their names or what they are."""
+    wrong_clocks: int
+    """Events whose clock was wrong when they were loaded: more than a day ahead of processed_time, or before 2000."""
+    skipped: list[Skipped]
 
-    def is_stale(self, max_age: timedelta) -> bool:
-        """Whether the newest complete load is older than that, or there is none."""
-        return self.newest_load is None or datetime.now(timezone.utc) - self.newest_load > max_age
+    def problems(self, max_age: timedelta) -> Iterator[str]:
+        """Why what is published is older than that, or will be; nothing when all is well."""
+        oldest = datetime.now(timezone.utc) - max_age
+        if self.failing:
+            yield f"builds fail since {_utc(self.failing.since)}: {self.failing.message}"
+        if self.queued_since and self.queued_since < oldest:
+            yield f"loads wait for a green build since {_utc(self.queued_since)}"
+        if self.newest_event is None:
+            yield "nothing is published"
+        elif self.newest_event < oldest:
+            yield f"the newest published event is of {_utc(self.newest_event)}"
+        if self.newest_hour and self.newest_hour < oldest:
+            yield f"the newest published hour is {_utc(self.newest_hour)}"
+        for feed in self.feeds:
+            if feed.problem:
+                yield f"{feed.feed} can't be looked at: {feed.problem}"
+            elif feed.newest_hour and feed.newest_hour < oldest:
+                yield (
+                    f"{feed.feed} stands still: its newest hour is {_utc(feed.newest_hour)} "
+                    "(`headrace forget FEED`, if it has ended)"
+                )
+            # A sync loads all that it finds, so what waits came after the last one.
+            if feed.waiting_files and feed.last_sync < oldest:
+                yield f"{feed.feed}: {feed.waiting_files:,} files wait; it was last read {_utc(feed.last_sync)}"
 
     def as_json(self) -> dict[str, Any]:
         """The same for machines, times as ISO 8601."""
         return asdict(self)
 
 
+def _utc(at: datetime) -> str:
+    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def status(target: Target) -> Status:
     """Read the state of a target. Writes nothing; an empty warehouse has an empty state."""
+    soon = datetime.now(timezone.utc) + AHEAD
     with connected(target) as pipeline:
+        ledger = _ledger(pipeline)
         newest = query(pipeline, "select max(inserted_at) from _dlt_loads where status = 0")
+        published = query(
+            pipeline,
+            "select max(case when ingested_time < %s then ingested_time end), "
+            "max(case when coalesce(newest_event_time, last_event_time) < %s "
+            "then coalesce(newest_event_time, last_event_time) end) "
+            f"from {ledger} where kind = 'events' and is_merged and _dlt_load_id in {COMPLETE}",
+            soon,
+            soon,
+        )
         queue = query(
             pipeline,
-            "select count(distinct _dlt_load_id), coalesce(sum(row_count), 0) from loaded_files "
-            f"where not is_merged and _dlt_load_id in {COMPLETE}",
+            "select count(distinct queued._dlt_load_id), coalesce(sum(row_count), 0), min(loads.inserted_at) "
+            f"from {QUEUED} inner join _dlt_loads as loads on queued._dlt_load_id = loads.load_id",
+        )
+        latest = (
+            "(select path, row_count, rejected, wrong_clock, is_merged, row_number() over (partition by path "
+            f"order by _dlt_load_id desc) as n from {ledger} where row_count + rejected > 0 "
+            f"and _dlt_load_id in {COMPLETE}) as latest where n = 1"
         )
         files = query(
             pipeline,
             "select case when row_count = 0 then 'empty' when is_merged then 'merged' else 'queued' end as state, "
-            "count(*) from (select path, row_count, rejected, is_merged, row_number() over (partition by path "
-            "order by _dlt_load_id desc) as n from loaded_files where row_count + rejected > 0 "
-            f"and _dlt_load_id in {COMPLETE}) as latest where n = 1 group by 1 order by 1",
+            f"count(*) from {latest} group by 1 order by 1",
         )
+        clocks = query(pipeline, f"select coalesce(sum(wrong_clock), 0) from {latest}")
         rejected = query(
             pipeline,
-            "select reason, count(*), min(file), min(position) from rejected_events "
-            f"where _dlt_load_id in {COMPLETE} group by reason order by 2 desc, 1",
+            # A file that was read again since then says anew what is wrong with it.
+            "select reason, count(*), min(file), min(position) from rejected_events inner join (select path, "
+            "max(_dlt_load_id) as load_id from loaded_files where row_count + rejected > 0 "
+            f"and _dlt_load_id in {COMPLETE} group by path) as latest on file = path and _dlt_load_id = load_id "
+            "group by reason order by 2 desc, 1",
+        )
+        unread = query(
+            pipeline,
+            "select path from (select path, kind, row_number() over (partition by path order by _dlt_load_id desc) "
+            f"as n from loaded_files where _dlt_load_id in {COMPLETE} and path in (select path from loaded_files "
+            f"where kind = '{UNREAD}')) as latest where n = 1 and kind = '{UNREAD}' order by path",
         )
         return Status(
             target=target.label,
+            newest_hour=published[0][0] if published else None,
+            newest_event=published[0][1] if published else None,
+            failing=_failing(pipeline),
             newest_load=newest[0][0] if newest else None,
             queued_loads=int(queue[0][0]) if queue else 0,
             queued_rows=int(queue[0][1]) if queue else 0,
+            queued_since=queue[0][2] if queue else None,
             files={state: int(count) for state, count in files},
             feeds=_feeds(pipeline),
             rejected=[Rejections(*row) for row in rejected],
+            wrong_clocks=int(clocks[0][0]) if clocks else 0,
+            skipped=skipped(pipeline),
+            export_until=None if _has_cut(target) else _export_until(pipeline, ledger),
+            unread=[path for (path,) in unread],
         )
+
+
+LATER = {"newest_event_time": "null", "wrong_clock": "0", "is_export": "false"}
+"""Columns of the ledger that a first version did not have, and what stands for them."""
+
+
+def _ledger(pipeline: dlt.Pipeline) -> str:
+    """The ledger with all of its columns, also where one of an earlier version lacks some until the next sync."""
+    with suppress(DestinationException), pipeline.sql_client() as client:  # there is none yet
+        with client.execute_query("select * from loaded_files where 1 = 0") as cursor:
+            there = {column[0].lower() for column in cursor.description}
+        if missing := [f"{value} as {name}" for name, value in LATER.items() if name not in there]:
+            return f"(select *, {', '.join(missing)} from loaded_files) as loaded_files"
+    return "loaded_files"
+
+
+def _has_cut(target: Target) -> bool:
+    """Whether the project's vars say where exports end, for all packages or for this one."""
+    project = load_yaml_text((target.project_dir / "dbt_project.yml").read_text()) or {}
+    found = project.get("vars") or {}
+    return any(isinstance(one, dict) and one.get("export_until") for one in (found, found.get("headrace")))
+
+
+def _export_until(pipeline: dlt.Pipeline, ledger: str) -> datetime | None:
+    """Where to cut: at the raw feed's first hour, or where the exports end before it; None where they don't overlap."""
+    ((first_export, last_export, first, last, first_hour),) = query(
+        pipeline,
+        "select min(case when is_export then first_event_time end), "
+        "max(case when is_export then last_event_time end), "
+        "min(case when is_export then null else first_event_time end), "
+        "max(case when is_export then null else last_event_time end), "
+        "min(case when is_export then null else ingested_time end) "
+        f"from {ledger} where kind = 'events' and row_count > 0 and _dlt_load_id in {COMPLETE}",
+    ) or [(None,) * 5]
+    if not (first_export and first) or last_export < first or last < first_export:
+        return None
+    return min(first_hour or first, last_export)  # type: ignore[no-any-return]
+
+
+def _failing(pipeline: dlt.Pipeline) -> Failing | None:
+    """The builds that failed since the last green one, unless a build that is not in the list has merged since."""
+    builds = query(pipeline, "select started_time, queued_loads, message from failed_builds order by started_time")
+    if not builds:
+        return None
+    started, queued_loads, message = builds[-1]
+    left = query(
+        pipeline,
+        f"select count(*) from {QUEUED} inner join _dlt_loads as loads on queued._dlt_load_id = loads.load_id "
+        "where loads.inserted_at <= %s",
+        started,
+    )
+    if queued_loads and not (left and left[0][0]):
+        return None
+    return Failing(builds[0][0], len(builds), message)
 
 
 def _feeds(pipeline: dlt.Pipeline) -> list[FeedStatus]:
@@ -109,8 +256,10 @@ def _feed(pipeline: dlt.Pipeline, address: str, last_sync: datetime, last_full: 
         feed = Feed.at(address)
         plan = plan_of(pipeline, feed, NEWEST)
     except (HeadraceError, OSError) as error:
-        return FeedStatus(address, last_sync, last_full, None, None, " ".join(str(error).split())[:200])
+        words = " ".join(str(error).split())[:200]
+        return FeedStatus(shown(address), last_sync, last_full, None, None, None, words)
     hours = [file.hour for file in plan.files if file.hour]
     loaded = [file.hour for file in plan.unchanged if file.hour]
     lag = (max(hours) - max(loaded)).total_seconds() if hours and loaded else 0.0
-    return FeedStatus(address, last_sync, last_full, len(plan.files), max(lag, 0.0), None)
+    newest = max((hour for hour in [*hours, *loaded] if hour < datetime.now(timezone.utc) + AHEAD), default=None)
+    return FeedStatus(shown(address), last_sync, last_full, newest, len(plan.files), max(lag, 0.0), None)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import astuple, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Protocol
 
+import dlt
+
+from . import load as loading
+from . import views
+from .errors import BuildError, HeadraceError
 from .feed import Feed
-from .load import INSERTED_ROWS, NEWEST, Loaded, Plan, Span, connected, load, plan_of, query, replay
+from .idle import Call, fingerprint
+from .load import INSERTED_ROWS, NEWEST, QUEUED, Loaded, Plan, Span, connected, load, plan_of, query, replay
 from .lock import alone
-from .target import Target
+from .target import Target, text_type, time_type
+
+NAMED_FILES = 20
+"""So many files that are not read a sync names, and as many status."""
 
 
 class Tell(Protocol):
@@ -22,9 +34,10 @@ class Tell(Protocol):
 class Merged:
     """What the build made of the queue, in rows."""
 
-    new: int
-    duplicate: int
-    superseded: int
+    new: int = 0
+    duplicate: int = 0
+    superseded: int = 0
+    moved: int = 0
 
 
 @dataclass(frozen=True)
@@ -34,13 +47,17 @@ class Summary:
     label: str
     loaded: Loaded
     merged: Merged | None
+    build_said: list[str] = field(default_factory=list)
 
     def counts(self) -> dict[str, int | str]:
         """The numbers of the closing table. Those of the merge are `-` when nothing was built.
 
         files: read; rows: good ones in them; new: events that were not there; duplicate: rows that changed nothing;
-        superseded: events that were nulled; rejected: rows that can't be loaded; late: rows processed 3 h or more after
-        they happened.
+        superseded: events that were nulled; moved: events that have a new row, and id, as a late one came before them
+        in their view; rejected: rows that can't be loaded; late: rows processed 3 h or more after they happened.
+
+        Those of the merge are of all that waited for this build, also when a build before it was killed or failed
+        after it had merged a part of that.
         """
         return {
             "files": self.loaded.files,
@@ -48,62 +65,96 @@ class Summary:
             "new": self.merged.new if self.merged else "-",
             "duplicate": self.merged.duplicate if self.merged else "-",
             "superseded": self.merged.superseded if self.merged else "-",
+            "moved": self.merged.moved if self.merged else "-",
             "rejected": self.loaded.rejected,
             "late": self.loaded.late,
         }
 
     def notes(self) -> list[str]:
         """What else a person should know."""
-        notes = [f"definitions: {self.loaded.definitions:,}"] if self.loaded.definitions else []
+        notes = [*self.build_said, *([self.loaded.gone_on] if self.loaded.gone_on else [])]
+        notes += [f"definitions: {self.loaded.definitions:,}"] if self.loaded.definitions else []
         if self.loaded.recreated_files:
             notes.append(f"re-created files: {self.loaded.recreated_files}")
         notes += [f"rejected: {count:,} x {reason}" for reason, count in self.loaded.reasons.most_common(5)]
+        notes += [f"not read: {words}" for words in self.loaded.unread[:NAMED_FILES]]
+        if len(self.loaded.unread) > NAMED_FILES:
+            notes.append(f"not read: {len(self.loaded.unread) - NAMED_FILES:,} files more; headrace status names them")
         if self.loaded.inserted > INSERTED_ROWS:
             notes.append(
                 f"{self.loaded.inserted:,} rows went by INSERT, which is slow: "
                 "set DESTINATION__FILESYSTEM__BUCKET_URL to an S3 folder, for Redshift to copy them from there"
             )
         if self.loaded.unknown_fields:
-            names = ", ".join(f"{name} ({count:,})" for name, count in self.loaded.unknown_fields.most_common(10))
+            names = ", ".join(f"{name} ({count:,})" for name, count in self.loaded.unknown_fields.most_common())
             notes.append(f"fields that the contract does not know, left out: {names}")
         return notes
 
 
-def sync(address: str, target: Target, tell: Tell, span: Span = NEWEST, build_models: bool = True) -> Summary:
+def sync(
+    call: Call, target: Target, tell: Tell, span: Span = NEWEST, build_models: bool = True, is_quiet: bool = False
+) -> Summary:
     """Load what is new in a feed and, unless told otherwise, run the dbt build.
 
     Args:
-        address: path or URL of the feed.
+        call: the feed and the project.
         target: where to.
         tell: is told how far it is.
         span: which hours of the feed to look at; with all of them, all data tests run, too.
         build_models: whether to build; without, the rows stay in the queue for the next build.
+        is_quiet: whether feed and project are as the last sync of this machine left them, so that it is enough to ask
+            the warehouse.
 
     Raises:
         HeadraceError: see alone, load and build. What was loaded before a failed build stays in the queue.
     """
+    if is_quiet:
+        with connected(target) as pipeline:
+            if views.stand(pipeline, made_from(target)) and not _waits(pipeline):
+                return Summary(target.label, Loaded(), Merged() if build_models else None)
     tell("listing the feed")
+    call.forget()
     with alone(target):
         loaded = load(
-            Feed.at(address), target, span, lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total)
+            Feed.at(call.feed), target, span, lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total)
         )
-        return Summary(target.label, loaded, _build(target, tell, span.everything) if build_models else None)
+        said: list[str] = []
+        merged = _build(target, tell, said, span.everything) if build_models else None
+        summary = Summary(target.label, loaded, merged, said)
+    if merged and loaded.listing and span == NEWEST:
+        database = Path(target.settings["path"]) if target.type == "duckdb" else None
+        call.remember(target.label, loaded.listing, database)
+    return summary
+
+
+def made_from(target: Target) -> str:
+    """What a build on the target is made from."""
+    names = ("database", "project", "dbname", "path", "attach")
+    place = [str(target.settings.get(name)) for name in names]
+    return fingerprint(target.project_dir, target.name, target.type, target.schema, *place)
+
+
+def _waits(pipeline: dlt.Pipeline) -> bool:
+    """Whether files wait for a build, or nothing was ever loaded."""
+    queue = query(pipeline, f"select count(*) from {QUEUED}")
+    return not queue or bool(queue[0][0])
 
 
 def backfill(address: str, target: Target, tell: Tell, span: Span) -> Summary:
     """Replay hours of a feed into the events, whatever was loaded before (see load.replay)."""
     tell("listing the feed")
     merged: list[Merged] = []
+    said: list[str] = []
     with alone(target):
         loaded = replay(
             Feed.at(address),
             target,
             span,
-            build=lambda: merged.append(_build(target, tell)),
+            build=lambda: merged.append(_build(target, tell, said)),
             progress=lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total),
         )
-    totals = Merged(*(sum(getattr(one, name) for one in merged) for name in ("new", "duplicate", "superseded")))
-    return Summary(target.label, loaded, totals)
+    totals = Merged(*map(sum, zip(*map(astuple, merged), strict=True)))
+    return Summary(target.label, loaded, totals, said)
 
 
 def plan(address: str, target: Target, span: Span = NEWEST) -> Plan:
@@ -112,33 +163,75 @@ def plan(address: str, target: Target, span: Span = NEWEST) -> Plan:
         return plan_of(pipeline, Feed.at(address), span)
 
 
-def _build(target: Target, tell: Tell, everything: bool = False) -> Merged:
+def forget(address: str, target: Target) -> None:
+    """Let status ask no more for a feed (see load.forget)."""
+    with alone(target), connected(target, writes=True) as pipeline:
+        loading.forget(pipeline, address)
+
+
+def _build(target: Target, tell: Tell, said: list[str], everything: bool = False) -> Merged:
     from .build import build  # imports all of dbt, which a sync without a build can do without
 
-    with connected(target) as pipeline:
-        before = (query(pipeline, "select count(*) from events") or [(0,)])[0][0]
-        (started,) = query(pipeline, "select current_timestamp")[0]
-    build(target, lambda node: tell(f"dbt {node}"), everything)
-    with connected(target) as pipeline:
-        (after,) = query(pipeline, "select count(*) from events")[0]
-        (delivered,) = query(
-            pipeline,
-            "select coalesce(sum(row_count), 0) from loaded_files "
-            "where kind = 'events' and _dlt_load_id in (select load_id from batch_loads)",
-        )[0]
-        # A warehouse that bills by the byte reads the days of the batch, and no others.
-        days = query(
-            pipeline,
-            "select min(event_time), max(event_time) from event_batch where event_time is not null group by "
-            "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
+    source = made_from(target)
+    with connected(target, writes=True) as pipeline:
+        views.prepare(pipeline, target)
+        stand = not everything and views.stand(pipeline, source)
+        if stand and not _waits(pipeline):
+            return Merged()
+    began = datetime.now(timezone.utc)
+    try:
+        built = build(target, lambda node: tell(f"dbt {node}"), everything, leaves_views=stand)
+    except BuildError as error:
+        with suppress(HeadraceError):  # what the build failed of comes first
+            _remember(target, began, error)
+        raise
+    said += built.said
+    with connected(target, writes=True) as pipeline:
+        views.keep(pipeline, source, built.views)
+        failed = query(pipeline, "select count(*) from failed_builds")
+        if failed and failed[0][0]:
+            query(pipeline, "delete from failed_builds where started_time is not null")
+        return _merged(pipeline)
+
+
+def _remember(target: Target, began: datetime, error: BuildError) -> None:
+    """Write down a build that failed, for status to say since when they do; the next green one forgets them."""
+    with connected(target, writes=True) as pipeline, pipeline.sql_client() as client:
+        client.execute_sql(
+            f"create table if not exists failed_builds (started_time {time_type(target)}, "
+            f"ended_time {time_type(target)}, queued_loads bigint, message {text_type(target)})"
         )
-        moved, superseded, withdrawn = query(
-            pipeline,
-            "select count(*), count(case when e.event_type is null then 1 end), "
-            "count(case when b._is_withdrawn then 1 end) "
-            "from events as e inner join event_batch as b on e.event_id = b.event_id where e.updated_time >= %s "
-            f"and ({'e.event_time between %s and %s or ' * len(days)}e.event_time is null)",
-            started,
-            *(moment for day in days for moment in day),
-        )[0]
-    return Merged(after - before, int(delivered) - (moved - withdrawn), superseded)
+        queue = query(pipeline, f"select count(distinct _dlt_load_id) from {QUEUED}")
+        client.execute_sql(
+            "insert into failed_builds values (%s, %s, %s, %s)",
+            began,
+            datetime.now(timezone.utc),
+            queue[0][0] if queue else 0,
+            str(error)[:1000],
+        )
+
+
+def _merged(pipeline: dlt.Pipeline) -> Merged:
+    """Count what the batch of the last build did, by the loads that brought and changed each row.
+
+    A warehouse that bills by the byte reads the days of the batch, and no others.
+    """
+    days = query(
+        pipeline,
+        "select min(event_time), max(event_time) from event_batch where event_time is not null group by "
+        "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
+    )
+    counts = query(
+        pipeline,
+        "select count(case when b._is_delivered then f.load_id end), "
+        "sum(case when d._row_count > 0 and c.load_id is not null then d._row_count - 1 else d._row_count end), "
+        "count(case when e.event_type is null and not e._is_reordered then c.load_id end), "
+        "count(case when e._is_reordered then c.load_id end) "
+        "from events as e inner join event_batch as b on e.event_id = b.event_id "
+        "left join delivered_events as d on b._source_event_id = d._source_event_id and b._is_delivered "
+        "left join batch_loads as f on e._first_load_id = f.load_id "
+        "left join batch_loads as c on e._changed_load_id = c.load_id "
+        f"where {'e.event_time between %s and %s or ' * len(days)}e.event_time is null",
+        *(moment for day in days for moment in day),
+    )
+    return Merged(*(int(count or 0) for row in counts for count in row))

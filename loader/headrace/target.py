@@ -5,19 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dbt.config.profile import Profile, read_profile
-from dbt.config.renderer import ProfileRenderer
-from dbt.exceptions import DbtProfileError, DbtProjectError
-from dbt_common.context import set_invocation_context
-from dbt_common.exceptions import DbtBaseException
-
 from .errors import UsageError
+
+# dbt is imported where a profile is rendered: a sync that has nothing to do needs none of it.
 
 PROFILE = "headrace"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -59,6 +54,16 @@ class Target:
         return folder / self.name
 
 
+def text_type(target: Target) -> str:
+    """The type of a text in the tables that the loader makes by statements of its own."""
+    return "string" if target.type == "bigquery" else "varchar(4000)"
+
+
+def time_type(target: Target) -> str:
+    """Likewise, of a point in time."""
+    return {"bigquery": "timestamp", "snowflake": "timestamp_tz"}.get(target.type, "timestamptz")
+
+
 def find_project(project_dir: Path | None) -> Path:
     """The dbt project: as told, else the working directory's, else the one that came with this package."""
     candidates = [project_dir] if project_dir else [Path.cwd(), CHECKOUT, SHIPPED]
@@ -67,6 +72,24 @@ def find_project(project_dir: Path | None) -> Path:
         if found.exists() and (project_dir or f"name: {PROFILE}" in found.read_text()):
             return candidate.resolve()
     raise UsageError(f"no dbt_project.yml in {', '.join(map(str, candidates))}; name its folder with --project-dir")
+
+
+def home_of(project: Path) -> Path:
+    """Where the files of a project's targets may be written: its folder, or here when the project is the package's."""
+    return Path.cwd() if project == SHIPPED else project
+
+
+def profile_folders(project: Path, profiles_dir: Path | None) -> list[Path]:
+    """Where profiles.yml is looked for, in this order: the one folder that was named, or three."""
+    told = profiles_dir or os.environ.get("DBT_PROFILES_DIR")
+    return [Path(told)] if told else [Path.cwd(), project, Path.home() / ".dbt"]
+
+
+def write_at_once(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it meanwhile has the old text or the new one."""
+    half = path.with_suffix(f".{os.getpid()}.half")
+    half.write_text(text)
+    half.replace(path)
 
 
 def read_target(target: str | None, project_dir: Path | None = None, profiles_dir: Path | None = None) -> Target:
@@ -81,25 +104,31 @@ def read_target(target: str | None, project_dir: Path | None = None, profiles_di
     Raises:
         UsageError: there is no such profile or target, or it can't be rendered.
     """
+    from dbt_common.context import set_invocation_context
+
     project = find_project(project_dir)
-    home = Path.cwd() if project == SHIPPED else project
+    home = home_of(project)
     os.environ.setdefault("HEADRACE_DUCKDB", str(home / "headrace.duckdb"))
     set_invocation_context(os.environ)
-    told = profiles_dir or (Path(os.environ["DBT_PROFILES_DIR"]) if os.environ.get("DBT_PROFILES_DIR") else None)
-    for folder in [told] if told else [Path.cwd(), project, Path.home() / ".dbt"]:
+    folders = profile_folders(project, profiles_dir)
+    for folder in folders:
         if (folder / "profiles.yml").exists() and PROFILE in (profiles := _profiles(folder)):
             return _target(profiles, target, project, folder.resolve(), home)
-    if told:
-        raise UsageError(f"no profile {PROFILE!r} in {told / 'profiles.yml'}; profiles.example.yml shows one")
+    if len(folders) == 1:
+        raise UsageError(f"no profile {PROFILE!r} in {folders[0] / 'profiles.yml'}; profiles.example.yml shows one")
     folder = home / ".headrace"
     folder.mkdir(exist_ok=True)
-    half = folder / f"profiles.{os.getpid()}.half"
-    shutil.copyfile(project / "profiles.example.yml", half)
-    half.replace(folder / "profiles.yml")  # at once: another process may be reading it
+    shipped, copy = (project / "profiles.example.yml").read_text(), folder / "profiles.yml"
+    if not (copy.exists() and copy.read_text() == shipped):
+        write_at_once(copy, shipped)
     return _target(_profiles(folder), target, project, folder, home)
 
 
 def _profiles(folder: Path) -> dict[str, Any]:
+    from dbt.config.profile import read_profile
+    from dbt.exceptions import DbtProfileError, DbtProjectError
+    from dbt_common.exceptions import DbtBaseException
+
     try:
         return read_profile(str(folder)) or {}
     except (DbtProfileError, DbtProjectError, DbtBaseException) as error:
@@ -107,6 +136,10 @@ def _profiles(folder: Path) -> dict[str, Any]:
 
 
 def _target(profiles: dict[str, Any], target: str | None, project: Path, folder: Path, home: Path) -> Target:
+    from dbt.config.profile import Profile
+    from dbt.config.renderer import ProfileRenderer
+    from dbt_common.exceptions import DbtBaseException
+
     outputs = profiles[PROFILE].get("outputs") or {}
     if target and target not in outputs:
         raise UsageError(f"no target {target!r} in {folder / 'profiles.yml'}; it has: {', '.join(outputs) or 'none'}")

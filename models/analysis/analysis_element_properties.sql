@@ -1,2 +1,2 @@
-{{ per_event(['element_properties']) }}
+{{ per_event(['event_key', 'element_properties']) }}
 where element_properties is not null

@@ -7,5 +7,7 @@ select
     created_by,
     modified_time,
     modified_by,
+    -- The only time of it that the feed tells.
+    modified_time as processed_time,
     updated_time
 from {{ ref('event_definitions') }}

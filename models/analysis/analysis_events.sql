@@ -1,1 +1,1 @@
-{{ per_event(['events']) }}
+{{ per_event(['identifiers', 'events']) }}

@@ -9,5 +9,7 @@ select
     modified_by,
     fs_link_id,
     is_user_defined,
+    -- The only time of it that the feed tells.
+    modified_time as processed_time,
     updated_time
 from {{ ref('page_definitions') }}

@@ -1,2 +1,2 @@
-{{ per_event(['page_properties']) }}
+{{ per_event(['event_key', 'page_properties']) }}
 where page_properties is not null

@@ -1,1 +1,1 @@
-{{ per_event(['source_properties']) }}
+{{ per_event(['event_key', 'source_properties']) }}

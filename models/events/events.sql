@@ -1,7 +1,7 @@
 {{ config(
     materialized='view' if var('managed_events') else 'incremental',
     unique_key='event_id',
-    meta={'prune_by_day': 'event_time'},
+    meta={'prune_by_batch_day': 'event_time'},
     **layout('event_time', filter_by='event_type', join_by='device_id')
 ) }}
 
@@ -29,7 +29,10 @@ select
     cast(null as {{ dbt.type_string() }}) as _content_hash,
     false as _is_withdrawn,
     cast(event_id as {{ dbt.type_string() }}) as _source_event_id,
-    false as _is_reordered
+    false as _is_reordered,
+    false as _is_export,
+    cast(null as {{ dbt.type_string() }}) as _first_load_id,
+    cast(null as {{ dbt.type_string() }}) as _changed_load_id
 from {{ managed }}
 
 {%- else %}
@@ -41,11 +44,26 @@ from {{ managed }}
 {%- endif -%}
 
 {%- set identifiers = ['processed_time', 'device_id', 'session_id', 'view_id', 'source_type'] -%}
-{%- set content = ['event_type', 'event_properties', 'source_properties'] -%}
+{%- set properties = ['event_properties', 'source_properties'] -%}
+{%- set content = ['event_type'] + properties -%}
 {%- set lowest_time = timestamptz('0001-01-01 00:00:00') -%}
 
 with batch as (
     select * from {{ ref('event_batch') }}
+),
+
+-- Text from the queue becomes JSON here and is written once, whatever the batch keeps of a row.
+landed as (
+    select
+        event_id,
+        {%- for column in properties %}
+        {{ parse_json(column) }} as {{ column }},
+        {%- endfor %}
+        _file,
+        _position,
+        _dlt_load_id
+    from {{ landed('raw_events') }} as landed_rows
+    where event_type is not null
 ),
 
 existing as (
@@ -56,7 +74,12 @@ existing as (
     {%- else %}
     select
         *,
-        cast(null as {{ type_timestamptz() }}) as updated_time
+        {%- for column in properties %}
+        cast(null as {{ warehouse_type('json') }}) as {{ column }},
+        {%- endfor %}
+        cast(null as {{ type_timestamptz() }}) as updated_time,
+        cast(null as {{ dbt.type_string() }}) as _first_load_id,
+        cast(null as {{ dbt.type_string() }}) as _changed_load_id
     from batch
     where 1 = 0
     {%- endif %}
@@ -65,6 +88,9 @@ existing as (
 compared as (
     select
         batch.*,
+        {%- for column in properties %}
+        landed.{{ column }},
+        {%- endfor %}
         {%- for column in identifiers + content + ['event_time', 'updated_time'] %}
         existing.{{ column }} as existing_{{ column }},
         {%- endfor %}
@@ -75,6 +101,8 @@ compared as (
         existing._is_withdrawn as existing_is_withdrawn,
         existing._has_other_files as existing_has_other_files,
         existing._is_reordered as existing_is_reordered,
+        existing._first_load_id as existing_first_load_id,
+        existing._changed_load_id as existing_changed_load_id,
         existing.event_id is null as is_new,
         batch._has_other_files or coalesce(existing._has_other_files or existing._file <> batch._file, false)
             as has_other_files,
@@ -83,6 +111,12 @@ compared as (
         coalesce(batch.processed_time, {{ lowest_time }}) as processed_version,
         coalesce(existing.processed_time, {{ lowest_time }}) as existing_processed_version
     from batch
+    left join landed
+        on
+            batch._source_event_id = landed.event_id
+            and batch._load_id = landed._dlt_load_id
+            and batch._file = landed._file
+            and batch._position = landed._position
     left join existing on batch._earlier_event_id = existing.event_id
 ),
 
@@ -143,6 +177,9 @@ merged as (
         end as _is_withdrawn,
         _source_event_id,
         _is_reordered,
+        _is_export,
+        case when decided.is_new then _load_id else existing_first_load_id end as _first_load_id,
+        existing_changed_load_id,
         -- A row of its own for readers: what it was is left behind, nulled.
         is_new or _earlier_event_id <> event_id as is_new,
         existing_updated_time,
@@ -196,7 +233,13 @@ select
     _content_hash,
     _is_withdrawn,
     _source_event_id,
-    _is_reordered
+    _is_reordered,
+    _is_export,
+    _first_load_id,
+    case
+        when is_changed then (select max(loads.load_id) from {{ ref('batch_loads') }} as loads)
+        else existing_changed_load_id
+    end as _changed_load_id
 from changed
 where is_changed or is_changed_inside
 {{ rows_ordered_by('event_time') }}

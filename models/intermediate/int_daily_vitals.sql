@@ -1,6 +1,6 @@
 {{ config(
     unique_key=['day', 'vital'],
-    post_hook="{{ delete_stale('day', ref('touched_days')) }}"
+    post_hook="{{ delete_stale('day', ref('touched')) }}"
 ) }}
 
 {%- set vitals = {

@@ -1,29 +1,26 @@
 {#- Not private: funnel and retention read it from whatever project they are called in. -#}
 {{ config(materialized='view', access='protected') }}
 
--- The last identify that names a user; of a device that none names, the last that names a person at all.
 with ranked as (
     select
         device_id,
-        nullif(user_id, '') as user_id,
-        user_email,
-        user_display_name,
-        row_number() over (
-            partition by device_id
-            order by
-                case when nullif(user_id, '') is null then 1 else 0 end,
-                event_time desc nulls last,
-                processed_time desc nulls last,
-                event_id desc
-        ) as rank_from_last
+        user_id,
+        {{ from_last('device_id', first='case when user_id is null then 1 else 0 end') }} as rank_from_last
     from {{ ref('int_identifies') }}
     where device_id is not null
 )
 
 select
-    device_id,
-    user_id,
-    user_email,
-    user_display_name
+    ranked.device_id,
+    ranked.user_id,
+    users.user_email,
+    users.user_display_name,
+    users.user_properties,
+    users.properties_time,
+    users.properties_processed_time,
+    users.properties_updated_time,
+    users.last_time
 from ranked
-where rank_from_last = 1
+inner join {{ ref('int_users') }} as users
+    on users.user_id = {{ user_or_anonymous('ranked.user_id', 'ranked.device_id') }}
+where ranked.rank_from_last = 1

@@ -1,21 +1,23 @@
 {{ config(
     unique_key='event_id',
-    meta={'prune_by_day': 'event_time'},
-    post_hook="{{ delete_stale('event_id', ref('event_batch')) }}"
+    meta={'prune_by_touched_day': 'event_time'},
+    post_hook="{{ delete_stale('event_id', ref('event_batch'), in_touched_days('event_time'), 'event_time') }}",
+    **layout('event_time', filter_by='user_id', join_by='device_id')
 ) }}
 
+{%- do ref('touched') -%}
 {%- set event_batch = ref('event_batch') %}
 
 select
     events.event_id,
-    events.event_time,
+    {{ believed_time('events') }} as event_time,
     events.updated_time,
     events.processed_time,
     events.device_id,
     events.session_id,
     events.view_id,
     events.source_type,
-    {{ json_text('events.event_properties', 'user_id') }} as user_id,
+    {{ named_user(json_text('events.event_properties', 'user_id')) }} as user_id,
     {{ json_text('events.event_properties', 'user_email') }} as user_email,
     {{ json_text('events.event_properties', 'user_display_name') }} as user_display_name,
     {{ json_object('events.event_properties', 'user_properties') }} as user_properties,
@@ -29,4 +31,6 @@ inner join {{ event_batch }} as batch
 {%- endif %}
 where
     events.event_type = 'identify'
-    and {{ is_late_enough('events.event_time') }}
+    and {{ is_late_enough(believed_time('events')) }}
+    and {{ is_counted('events') }}
+    and {{ unless_skipped('events', ['_source_event_id']) }}

@@ -1,15 +1,21 @@
 {{ config(
     unique_key='event_id',
-    post_hook="{{ delete_stale('full_session_id', ref('touched_sessions')) }}"
+    meta={'prune_by_session_day': 'session_start_time'},
+    post_hook="{{ delete_stale('full_session_id', ref('touched'), in_touched_sessions('session_start_time'), 'session_start_time') }}",
+    **layout('session_start_time', filter_by='page_id', join_by='full_session_id')
 ) }}
 
-{%- set measures = ['duration_millis', 'active_duration_millis', 'inactive_duration_millis', 'max_scroll_depth'] -%}
-{%- set page_columns = ['page_definition_id', 'page_name', 'url_full_url', 'url_host', 'url_path'] -%}
-{%- set duration = elapsed('start_time', 'end_time', 'millisecond') -%}
-{%- set pause = elapsed('event_time', 'next_active_time', 'millisecond') %}
+{%- set of_view = [
+    'event_id', 'view_id', 'page_id', 'page_definition_id', 'page_name', 'url_full_url', 'url_host', 'url_path',
+    'event_type', 'start_time', 'end_time', 'duration_millis', 'active_duration_millis', 'inactive_duration_millis',
+    'max_scroll_depth',
+] -%}
+{%- set in_order = 'order by start_time, event_time nulls last, processed_time nulls last, event_id' -%}
+{%- set pause = elapsed('event_time', 'next_active_time', 'millisecond') -%}
+{%- set duration = elapsed('start_time', 'last_moment', 'millisecond') %}
 
 with live_events as (
-    {{ live_events(ref('int_sessions')) }}
+    {{ live_events() }}
 ),
 
 parsed as (
@@ -20,16 +26,19 @@ parsed as (
         event_time,
         processed_time,
         event_type,
-        case when event_type in ('navigate', 'page_view') then page_definition_id end as page_definition_id,
-        case when event_type = 'page_view' then page_name end as page_name,
-        case when event_type in ('navigate', 'page_view') then url_full_url end as url_full_url,
-        case when event_type in ('navigate', 'page_view') then url_host end as url_host,
-        case when event_type in ('navigate', 'page_view') then url_path end as url_path,
-        start_time,
-        end_time,
-        {%- for column in measures %}
-        {{ column }},
-        {%- endfor %}
+        page_id,
+        page_definition_id,
+        coalesce(case when event_type = 'page_view' then nullif(page_name, '') end, page_label) as page_name,
+        url_full_url,
+        url_host,
+        url_path,
+        {{ is_page_view() | indent(8) }} as is_page_view,
+        {{ view_time('start_time') | indent(8) }} as start_time,
+        {{ view_time('end_time') | indent(8) }} as end_time,
+        duration_millis,
+        active_duration_millis,
+        inactive_duration_millis,
+        max_scroll_depth,
         -- What a page does by itself is no sign that somebody is there.
         case
             when event_type in (
@@ -37,51 +46,28 @@ parsed as (
                 'identify', 'load', 'low_memory', 'page_properties', 'page_view', 'request'
             ) then 0
             else 1
-        end as is_active,
-        count(case when event_type = 'page_view' then 1 end) over (partition by full_session_id) as total_page_views
+        end as is_active
     from live_events
-    where event_time is not null
 ),
 
--- The feed's own word wins for the whole session.
-measured as (
-    select
-        event_id,
-        full_session_id,
-        view_id,
-        {%- for column in page_columns %}
-        {{ column }},
-        {%- endfor %}
-        row_number() over (
-            partition by full_session_id
-            order by coalesce(start_time, event_time), event_time, event_id
-        ) as view_number,
-        coalesce(start_time, event_time) as start_time,
-        coalesce(end_time, event_time) as end_time,
-        {%- for column in measures %}
-        cast({{ column }} as {{ warehouse_type('bigint') }}) as {{ column }},
-        {%- endfor %}
-        false as is_estimated
-    from parsed
-    where event_type = 'page_view'
-),
-
--- Otherwise a navigate begins a view, which lasts until the next one or the last event of the session.
+-- A view begins with its page_view event or its navigate, and has what happens in the session until the next begins.
 ordered as (
     select
         parsed.*,
-        count(case when event_type = 'navigate' then 1 end) over (
+        count(case when is_page_view then 1 end) over (
             partition by full_session_id
-            order by event_time, processed_time nulls last, event_id
+            {{ in_order }}
             rows between unbounded preceding and current row
         ) as view_number,
         min(case when is_active = 1 then event_time end) over (
             partition by full_session_id
-            order by event_time, processed_time nulls last, event_id
+            {{ in_order }}
             rows between 1 following and unbounded following
-        ) as next_active_time
+        ) as next_active_time,
+        min(event_time) over (partition by full_session_id) as session_start_time,
+        max(event_time) over (partition by full_session_id) as last_time
     from parsed
-    where total_page_views = 0
+    where event_time is not null or is_page_view
 ),
 
 paused as (
@@ -92,78 +78,67 @@ paused as (
     where view_number > 0
 ),
 
-estimated as (
+viewed as (
     select
         full_session_id,
         view_number,
-        max(case when event_type = 'navigate' then event_id end) as event_id,
-        max(case when event_type = 'navigate' then view_id end) as view_id,
-        {%- for column in page_columns %}
-        max({{ column }}) as {{ column }},
+        {%- for column in of_view %}
+        max(case when is_page_view then {{ column }} end) as {{ column }},
         {%- endfor %}
-        min(event_time) as start_time,
-        coalesce(
-            lead(min(event_time)) over (
-                partition by full_session_id
-                order by view_number
-            ),
-            max(event_time)
-        ) as end_time,
-        coalesce(
-            sum(case when pause_millis <= 1000 * {{ var('max_active_gap_seconds') }} then pause_millis end), 0
-        ) as active_duration_millis
+        lead(min(start_time)) over (
+            partition by full_session_id
+            order by view_number
+        ) as next_start_time,
+        max(session_start_time) as session_start_time,
+        max(last_time) as last_time,
+        cast(
+            coalesce(
+                sum(case when pause_millis <= 1000 * {{ var('max_active_gap_seconds') }} then pause_millis end), 0
+            ) as {{ warehouse_type('bigint') }}
+        ) as active_millis
     from paused
     group by full_session_id, view_number
 ),
 
-all_views as (
-    select * from measured
-    union all
+-- What the feed says of a view wins; without its word, a view lasts until the next one or the session's last event.
+timed as (
     select
-        event_id,
-        full_session_id,
-        view_id,
-        {%- for column in page_columns %}
-        {{ column }},
-        {%- endfor %}
-        view_number,
-        start_time,
-        end_time,
-        {{ duration }} as duration_millis,
-        cast(active_duration_millis as {{ warehouse_type('bigint') }}) as active_duration_millis,
-        {{ duration }}
-        - cast(active_duration_millis as {{ warehouse_type('bigint') }}) as inactive_duration_millis,
-        cast(null as {{ warehouse_type('bigint') }}) as max_scroll_depth,
-        true as is_estimated
-    from estimated
-),
-
-on_pages as (
-    select
-        all_views.*,
-        coalesce({{ page_id() | indent(8) }}, page_name) as page_id
-    from all_views
+        viewed.*,
+        event_type <> 'page_view' as is_estimated,
+        -- Never before it began: an event without a time counts as begun when it was processed.
+        greatest(
+            start_time,
+            case
+                when event_type = 'page_view' then coalesce(end_time, start_time)
+                else coalesce(next_start_time, last_time, start_time)
+            end
+        ) as last_moment
+    from viewed
 )
 
 select
     event_id,
     full_session_id,
+    session_start_time,
     view_id,
     view_number,
     page_id,
-    {%- for column in page_columns %}
-    {{ column }},
-    {%- endfor %}
+    page_definition_id,
+    page_name,
+    url_full_url,
+    url_host,
+    url_path,
     start_time,
-    end_time,
-    duration_millis,
-    active_duration_millis,
-    inactive_duration_millis,
-    max_scroll_depth,
+    last_moment as end_time,
+    case when is_estimated then {{ duration }} else duration_millis end as duration_millis,
+    case when is_estimated then active_millis else active_duration_millis end as active_duration_millis,
+    case when is_estimated then {{ duration }} - active_millis else inactive_duration_millis end
+        as inactive_duration_millis,
+    case when not is_estimated then max_scroll_depth end as max_scroll_depth,
     lead(page_id) over (
         partition by full_session_id
         order by view_number
     ) as next_page_id,
     is_estimated,
     '{{ invocation_id }}' as _invocation_id
-from on_pages
+from timed

@@ -1,11 +1,13 @@
 {{ config(
     unique_key='event_id',
-    meta={'prune_by_day': 'event_time'},
-    post_hook="{{ delete_stale('event_id', ref('event_batch')) }} and {{ batch_days('event_time') }}",
+    meta={'prune_by_touched_day': 'event_time'},
+    post_hook="{{ delete_rows(no_longer_live(), 'event_time') }}",
     **layout('event_time', filter_by='event_type', join_by='full_session_id')
 ) }}
 
-{%- set event_batch = ref('event_batch') -%}
+{#- Once it is merged, nothing says any more where an event was before. -#}
+{%- do ref('touched') -%}
+{%- set event_batch, batch_loads = ref('event_batch'), ref('batch_loads') -%}
 {%- set source_columns = catalogue_columns('source_properties') -%}
 {%- set event_columns = event_columns() -%}
 {%- set source_paths = property_paths(source_columns) -%}
@@ -20,36 +22,63 @@ with live as (
     {%- if is_incremental() %}
     inner join {{ event_batch }} as batch on events.event_id = batch.event_id
     {%- endif %}
-    where events.event_type is not null
+    where
+        {{ is_live('events') }}
     {%- if is_incremental() %}
         and {{ batch_rows('events', ref('events'), 'event_id') }}
+        {%- if not var('managed_events') %}
+        -- What came once more changed nothing.
+        and events._changed_load_id in (select loads.load_id from {{ batch_loads }} as loads)
+        {%- endif %}
     {%- endif %}
+),
+
+parsed as (
+    select
+        live.event_id,
+        {{ believed_time('live') | indent(4) }} as event_time,
+        live.processed_time,
+        live.updated_time,
+        live.device_id,
+        live.session_id,
+        {{ full_session_id('live') }} as full_session_id,
+        live.view_id,
+        live.event_type,
+        live.source_type,
+        {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} as event_definition_id,
+        {{ json_texts_item('live.event_texts', event_paths, 'target.element_definition_id') }} as element_definition_id,
+        {{ json_object('live.event_properties', 'target.element_properties') }} as element_properties,
+        case
+            when live.event_type = 'page_properties' then {{ json_object('live.event_properties', 'page_properties') }}
+            else {{ json_object('live.source_properties', 'page_properties') }}
+        end as page_properties,
+        {%- for column in source_columns %}
+        {{ property('live.source_properties', column, 'live.source_texts', source_paths) }} as {{ column.name }},
+        {%- endfor %}
+        {%- for column in event_columns %}
+        {{ property('live.event_properties', column, 'live.event_texts', event_paths) }} as {{ column.name }}
+        {%- if not loop.last %},{% endif %}
+        {%- endfor %}
+    from live
+),
+
+located as (
+    select
+        parsed.*,
+        {{ page_host() | indent(8) }} as page_host,
+        {{ page_path() | indent(8) }} as page_path,
+        {{ screen_name() | indent(8) }} as screen_name
+    from parsed
 )
 
 select
-    live.event_id,
-    live.event_time,
-    live.processed_time,
-    live.updated_time,
-    live.device_id,
-    live.session_id,
-    {{ full_session_id('live') }} as full_session_id,
-    live.view_id,
-    live.event_type,
-    live.source_type,
-    {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} as event_definition_id,
-    {{ json_texts_item('live.event_texts', event_paths, 'target.element_definition_id') }} as element_definition_id,
-    {{ json_object('live.event_properties', 'target.element_properties') }} as element_properties,
-    case
-        when live.event_type = 'page_properties' then {{ json_object('live.event_properties', 'page_properties') }}
-        else {{ json_object('live.source_properties', 'page_properties') }}
-    end as page_properties,
-    {%- for column in source_columns %}
-    {{ property('live.source_properties', column, 'live.source_texts', source_paths) }} as {{ column.name }},
-    {%- endfor %}
-    {%- for column in event_columns %}
-    {{ property('live.event_properties', column, 'live.event_texts', event_paths) }} as {{ column.name }},
-    {%- endfor %}
+    located.*,
+    {{ page_label() | indent(4) }} as page_label,
+    {{ page_id() | indent(4) }} as page_id,
     '{{ invocation_id }}' as _invocation_id
-from live
-{{ rows_ordered_by('live.event_time') }}
+from located
+{%- if is_incremental() %}
+{{ rows_ordered_by('event_time') }}
+{%- else %}
+-- In the order of events.
+{%- endif %}

@@ -1,10 +1,12 @@
 {{ config(
     unique_key=['full_session_id', 'element_id'],
-    post_hook="{{ delete_stale('full_session_id', ref('touched_sessions')) }}"
+    meta={'prune_by_session_day': 'session_start_time'},
+    post_hook="{{ delete_stale('full_session_id', ref('touched'), in_touched_sessions('session_start_time'), 'session_start_time') }}",
+    **layout('session_start_time', filter_by='element_id', join_by='full_session_id')
 ) }}
 
 with live_events as (
-    {{ live_events(ref('int_sessions')) }}
+    {{ live_events() }}
 ),
 
 parsed as (
@@ -30,19 +32,31 @@ on_elements as (
         element_definition_id is not null
         or raw_selector is not null
         or target_text is not null
+),
+
+sessions as (
+    select
+        full_session_id,
+        start_time
+    from {{ ref('int_sessions') }}
+    {%- if is_incremental() %}
+    where {{ in_touched_sessions('start_time') }}
+    {%- endif %}
 )
 
 select
-    full_session_id,
-    element_id,
-    max(element_definition_id) as element_definition_id,
-    max(raw_selector) as raw_selector,
-    max(target_text) as target_text,
-    min(event_time) as first_time,
-    max(event_time) as last_time,
+    clicks.full_session_id,
+    max(sessions.start_time) as session_start_time,
+    clicks.element_id,
+    max(clicks.element_definition_id) as element_definition_id,
+    max(clicks.raw_selector) as raw_selector,
+    max(clicks.target_text) as target_text,
+    min(clicks.event_time) as first_time,
+    max(clicks.event_time) as last_time,
     count(*) as clicks,
-    count(case when fs_rage_count > 0 then 1 end) as rage_clicks,
-    count(case when fs_dead_count > 0 then 1 end) as dead_clicks,
+    count(case when clicks.fs_rage_count > 0 then 1 end) as rage_clicks,
+    count(case when clicks.fs_dead_count > 0 then 1 end) as dead_clicks,
     '{{ invocation_id }}' as _invocation_id
-from on_elements
-group by full_session_id, element_id
+from on_elements as clicks
+left join sessions on clicks.full_session_id = sessions.full_session_id
+group by clicks.full_session_id, clicks.element_id

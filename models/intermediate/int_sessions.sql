@@ -1,19 +1,21 @@
 {{ config(
     unique_key='full_session_id',
-    post_hook="{{ delete_stale('full_session_id', ref('touched_sessions')) }}"
+    meta={'prune_by_session_day': 'start_time'},
+    post_hook="{{ delete_stale('full_session_id', ref('touched'), in_touched_sessions('start_time'), 'start_time') }}",
+    **layout('start_time', filter_by='device_id', join_by='full_session_id')
 ) }}
 
 with live_events as (
-    {{ live_events(this) }}
+    {{ live_events() }}
 ),
 
 ranked as (
     select
         live_events.*,
-        row_number() over (
-            partition by full_session_id
-            order by event_time desc nulls last, processed_time desc nulls last, event_id desc
-        ) as rank_from_last,
+        {{ is_page_view() | indent(8) }} as is_page_view,
+        {{ from_last('full_session_id') }} as rank_from_last,
+        -- A server's event knows neither browser nor place.
+        {{ from_last('full_session_id', first="case when source_type = 'server' then 1 else 0 end") }} as client_rank,
         row_number() over (
             partition by full_session_id
             order by
@@ -34,13 +36,15 @@ totals as (
         max(event_time) as end_time,
         max(updated_time) as updated_time,
         count(*) as total_events,
-        count(case when event_type = 'navigate' then 1 end) as total_page_views,
-        count(distinct case when event_type = 'navigate' then url_full_url end) as total_unique_urls,
+        count(case when is_page_view then 1 end) as total_page_views,
+        count(distinct case when is_page_view then url_full_url end) as total_unique_urls,
         count(case when source_type = 'web' then 1 end) as total_web_events,
         count(case when source_type = 'mobile_app' then 1 end) as total_mobile_app_events,
         {%- for type in var('event_types') %}
         count(case when event_type = '{{ type }}' then 1 end) as total_{{ type }}_events,
         {%- endfor %}
+        max(case when rank_from_last = 1 then event_id end) as last_event_id,
+        max(case when rank_from_last = 1 then processed_time end) as last_processed_time,
         max(case when referrer_rank = 1 then initial_referrer_full_url end) as initial_referrer_url
     from ranked
     group by full_session_id, device_id, session_id
@@ -61,21 +65,21 @@ select
     {%- for type in var('event_types') %}
     totals.total_{{ type }}_events,
     {%- endfor %}
-    last_events.event_id as last_event_id,
-    last_events.processed_time as last_processed_time,
-    last_events.source_type as last_source_type,
-    last_events.user_agent_raw_user_agent as last_user_agent,
-    last_events.user_agent_device as last_device_type,
-    last_events.user_agent_operating_system as last_operating_system,
-    last_events.user_agent_browser as last_browser,
-    last_events.user_agent_browser_version as last_browser_version,
-    last_events.location_ip_address as last_ip_address,
-    last_events.location_country as last_country,
-    last_events.location_region as last_region,
-    last_events.location_city as last_city,
-    last_events.location_lat_long as last_lat_long,
+    totals.last_event_id,
+    totals.last_processed_time,
+    client_events.source_type as last_source_type,
+    client_events.user_agent_raw_user_agent as last_user_agent,
+    client_events.user_agent_device as last_device_type,
+    client_events.user_agent_operating_system as last_operating_system,
+    client_events.user_agent_browser as last_browser,
+    client_events.user_agent_browser_version as last_browser_version,
+    client_events.location_ip_address as last_ip_address,
+    client_events.location_country as last_country,
+    client_events.location_region as last_region,
+    client_events.location_city as last_city,
+    client_events.location_lat_long as last_lat_long,
     totals.initial_referrer_url,
     '{{ invocation_id }}' as _invocation_id
 from totals
-inner join ranked as last_events
-    on totals.full_session_id = last_events.full_session_id and last_events.rank_from_last = 1
+inner join ranked as client_events
+    on totals.full_session_id = client_events.full_session_id and client_events.client_rank = 1

@@ -1,30 +1,38 @@
-with device_days as (
+with session_days as (
     select
         counts.*,
-        {{ user_of_device('identities', 'counts') }} as user_id
-    from {{ ref('int_device_days') }} as counts
-    left join {{ ref('int_device_identities') }} as identities on counts.device_id = identities.device_id
+        sessions.user_id
+    from {{ ref('int_session_days') }} as counts
+    inner join {{ ref('sessions') }} as sessions on counts.full_session_id = sessions.full_session_id
 ),
 
 user_days as (
     select
-        device_days.*,
+        session_days.*,
         min(day) over (partition by user_id) as first_day
-    from device_days
+    from session_days
 ),
 
 totals as (
     select
         day,
-        cast(sum(sessions) as {{ warehouse_type('bigint') }}) as sessions,
+        count(*) as sessions,
         count(distinct user_id) as users,
         count(distinct case when day = first_day then user_id end) as new_users,
-        cast(sum(page_views) as {{ warehouse_type('bigint') }}) as page_views,
         cast(sum(rage_clicks) as {{ warehouse_type('bigint') }}) as rage_clicks,
         cast(sum(dead_clicks) as {{ warehouse_type('bigint') }}) as dead_clicks,
         cast(sum(exceptions) as {{ warehouse_type('bigint') }}) as exceptions
     from user_days
     group by day
+),
+
+-- Counted here: a page_view event of the next day may end what began as several views on this one.
+views as (
+    select
+        {{ local_day('start_time') }} as day,
+        count(*) as page_views
+    from {{ ref('int_page_views') }}
+    group by {{ local_day('start_time') }}
 ),
 
 vitals as (
@@ -39,17 +47,18 @@ vitals as (
 )
 
 select
-    totals.day,
-    totals.sessions,
-    totals.users,
-    totals.new_users,
-    totals.page_views,
-    totals.rage_clicks,
-    totals.dead_clicks,
-    totals.exceptions,
+    coalesce(totals.day, views.day) as day,
+    coalesce(totals.sessions, 0) as sessions,
+    coalesce(totals.users, 0) as users,
+    coalesce(totals.new_users, 0) as new_users,
+    coalesce(views.page_views, 0) as page_views,
+    coalesce(totals.rage_clicks, 0) as rage_clicks,
+    coalesce(totals.dead_clicks, 0) as dead_clicks,
+    coalesce(totals.exceptions, 0) as exceptions,
     vitals.largest_paint_time_millis_p75,
     vitals.first_input_delay_millis_p75,
     vitals.interaction_to_next_paint_millis_p75,
     vitals.cumulative_layout_shift_p75
 from totals
+full outer join views on totals.day = views.day
 left join vitals on totals.day = vitals.day

@@ -1,16 +1,13 @@
 with ranked as (
     select
         sessions.*,
-        row_number() over (
-            partition by device_id
-            order by end_time desc nulls last, full_session_id desc
-        ) as rank_from_last
+        {{ rank_of_session('device_id') }} as rank_from_last
     from {{ ref('sessions') }} as sessions
 )
 
 select
     device_id as id,
-    user_id,
+    max(case when rank_from_last = 1 then user_id end) as user_id,
     min(start_time) as first_event_time,
     max(end_time) as event_time,
     max(updated_time) as updated_time,
@@ -35,4 +32,4 @@ select
     cast(sum(total_events) as {{ warehouse_type('bigint') }}) as total_events,
     cast(1 as {{ warehouse_type('bigint') }}) as event_seq_num_desc
 from ranked
-group by device_id, user_id
+group by device_id

@@ -1,28 +1,36 @@
 with ranked as (
     select
-        identifies.*,
-        row_number() over (
-            partition by user_id
-            order by
-                -- A server may identify without a device.
-                case when device_id is null then 1 else 0 end,
-                event_seq_num_desc
-        ) as rank_of_device
-    from {{ ref('identifies') }} as identifies
-    where nullif(user_id, '') is not null
+        user_id,
+        device_id,
+        {{ from_last('user_id', first='case when device_id is null then 1 else 0 end') }} as rank_from_last
+    from {{ ref('identifies') }}
+    where user_id is not null
+),
+
+-- Not the last of the device, which may be another user's by now.
+ranked_sessions as (
+    select
+        sessions.*,
+        {{ rank_of_session('user_id, device_id') }} as rank_from_last
+    from {{ ref('sessions') }} as sessions
 )
 
 select
-    identifies.user_id,
-    identifies.user_email,
-    identifies.user_display_name,
-    identifies.user_properties,
-    last_devices.device_id as last_device_id,
-    {{ last_of_device('devices') | indent(4) }},
-    devices.updated_time as last_updated_time,
-    devices.processed_time as last_processed_time
-from ranked as identifies
-inner join ranked as last_devices
-    on identifies.user_id = last_devices.user_id and last_devices.rank_of_device = 1
-left join {{ ref('devices') }} as devices on last_devices.device_id = devices.id
-where identifies.event_seq_num_desc = 1
+    users.user_id,
+    users.user_email,
+    users.user_display_name,
+    users.user_properties,
+    last_identifies.device_id as last_device_id,
+    {{ last_of_session('last_sessions') | indent(4) }},
+    last_sessions.updated_time as last_updated_time,
+    last_sessions.last_processed_time
+from {{ ref('int_users') }} as users
+-- A server may identify without a device.
+inner join ranked as last_identifies
+    on users.user_id = last_identifies.user_id and last_identifies.rank_from_last = 1
+left join ranked_sessions as last_sessions
+    on
+        users.user_id = last_sessions.user_id
+        and last_identifies.device_id = last_sessions.device_id
+        and last_sessions.rank_from_last = 1
+where users.is_identified

@@ -1,25 +1,13 @@
-with identifies as (
-    select
-        nullif(user_id, '') as uid,
-        device_id,
-        event_time,
-        user_email,
-        user_display_name,
-        row_number() over (
-            partition by nullif(user_id, '')
-            order by event_time desc nulls last, processed_time desc nulls last, event_id desc
-        ) as rank_from_last
-    from {{ ref('int_identifies') }}
-),
-
-uids_of_devices as (
+with uids_of_devices as (
     select
         device_id,
-        uid,
+        user_id as uid,
         min(event_time) as first_time
-    from identifies
-    where uid is not null and device_id is not null
-    group by device_id, uid
+    from {{ ref('int_identifies') }}
+    where
+        user_id is not null
+        and device_id is not null
+    group by device_id, user_id
 ),
 
 ranked as (
@@ -64,12 +52,10 @@ shared as (
 
 seen as (
     select
-        uid,
-        min(event_time) as first_time,
-        max(event_time) as last_time
-    from identifies
-    where uid is not null
-    group by uid
+        user_id as uid,
+        first_time,
+        last_time
+    from {{ ref('int_users') }}
     union all
     select
         user_id as uid,
@@ -89,17 +75,17 @@ times as (
 )
 
 select
-    identifies.uid,
-    identifies.user_email,
-    identifies.user_display_name,
+    users.user_id as uid,
+    users.user_email,
+    users.user_display_name,
     coalesce(devices.devices, 0) as devices,
     times.first_seen,
     times.last_seen,
     coalesce(devices.shared_devices, 0) as shared_devices,
     coalesce(shared.merged_uids, 0) as merged_uids,
     devices.merged_time
-from identifies
-inner join times on identifies.uid = times.uid
-left join devices on identifies.uid = devices.uid
-left join shared on identifies.uid = shared.uid
-where identifies.rank_from_last = 1
+from {{ ref('int_users') }} as users
+inner join times on users.user_id = times.uid
+left join devices on users.user_id = devices.uid
+left join shared on users.user_id = shared.uid
+where users.is_identified

@@ -4,7 +4,7 @@ select
     sessions.user_id,
     sessions.device_id,
     sessions.session_id,
-    views.view_id,
+    cast(views.view_id as {{ dbt.type_string() }}) as view_id,
     views.view_number,
     views.page_id,
     views.page_definition_id,

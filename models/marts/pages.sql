@@ -2,6 +2,7 @@ with totals as (
     select
         visits.page_id,
         max(visits.page_definition_id) as page_definition_id,
+        max(visits.page_label) as page_label,
         max(visits.url_host) as url_host,
         max(visits.url_path) as url_path,
         cast(sum(visits.views) as {{ warehouse_type('bigint') }}) as views,
@@ -22,7 +23,7 @@ with totals as (
 select
     totals.page_id,
     totals.page_definition_id,
-    definitions.name as page_name,
+    coalesce(definitions.name, totals.page_label) as page_name,
     definitions.description as page_description,
     totals.url_host,
     totals.url_path,

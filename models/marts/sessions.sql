@@ -2,11 +2,20 @@
 {%- set replays = "'https://" ~ var('fullstory_replay_host') ~ '/ui/' ~ var('fullstory_org_id') ~ "/session/'" %}
 -- Who a session belongs to is asked when it is read: a device identified today is known for its sessions of last year,
 -- and none of them is written again.
+with owned as (
+    select
+        sessions.*,
+        {{ user_or_anonymous('session_users.user_id', 'sessions.device_id') }} as user_id
+    from {{ ref('int_sessions') }} as sessions
+    left join {{ ref('int_session_users') }} as session_users
+        on sessions.full_session_id = session_users.full_session_id
+)
+
 select
     sessions.full_session_id,
-    {{ user_of_device('identities', 'sessions') }} as user_id,
-    sessions.device_id,
-    sessions.session_id,
+    sessions.user_id,
+    cast(sessions.device_id as {{ dbt.type_string() }}) as device_id,
+    cast(sessions.session_id as {{ dbt.type_string() }}) as session_id,
     sessions.start_time,
     sessions.end_time,
     sessions.updated_time,
@@ -23,8 +32,8 @@ select
     sessions.last_event_id,
     sessions.last_processed_time,
     sessions.last_source_type,
-    identities.user_email as last_email,
-    identities.user_display_name as last_display_name,
+    users.user_email as last_email,
+    users.user_display_name as last_display_name,
     sessions.last_user_agent,
     sessions.last_device_type,
     sessions.last_operating_system,
@@ -36,5 +45,5 @@ select
     sessions.last_city,
     sessions.last_lat_long,
     sessions.initial_referrer_url
-from {{ ref('int_sessions') }} as sessions
-left join {{ ref('int_device_identities') }} as identities on sessions.device_id = identities.device_id
+from owned as sessions
+left join {{ ref('int_users') }} as users on sessions.user_id = users.user_id

@@ -6,10 +6,7 @@
 with ranked as (
     select
         sessions.*,
-        row_number() over (
-            partition by user_id
-            order by end_time desc nulls last, full_session_id desc
-        ) as rank_from_last
+        {{ rank_of_session('user_id') }} as rank_from_last
     from {{ ref('sessions') }} as sessions
 )
 
@@ -27,7 +24,8 @@ select
     cast(sum(duration) as {{ warehouse_type('bigint') }}) as total_session_duration,
     cast(sum(total_events) as {{ warehouse_type('bigint') }}) as total_events,
     cast(sum(total_web_events) as {{ warehouse_type('bigint') }}) as total_web_events,
-    cast(sum(total_mobile_app_events) as {{ warehouse_type('bigint') }}) as total_mobile_app_events,
+    cast(sum(total_mobile_app_events) as {{ warehouse_type('bigint') }}) as total_mobile_app_events
+    {%- if var('event_types') %},{% endif %}
     {%- for type in var('event_types') %}
     cast(sum(total_{{ type }}_events) as {{ warehouse_type('bigint') }}) as total_{{ type }}_events
     {%- if not loop.last %},{% endif %}

@@ -1,32 +1,65 @@
 {%- set sequence = ['device_id', 'session_id', 'view_id'] -%}
 {%- set columns = ['event_time', 'processed_time'] + sequence + [
-    'event_type', 'event_properties', 'source_type', 'source_properties', '_feed_updated_time', '_file',
-    '_has_other_files', '_load_id', '_content_hash', '_is_withdrawn', '_source_event_id',
+    'event_type', 'source_type', '_feed_updated_time', '_file', '_has_other_files', '_load_id', '_content_hash',
+    '_is_withdrawn', '_source_event_id',
 ] -%}
-{%- set text, json = warehouse_type('varchar'), warehouse_type('json') -%}
-{%- set content = {
-    'event_type': text, 'event_properties': json, 'source_properties': json, '_content_hash': text,
-} -%}
+{%- set no_position = 'cast(null as ' ~ warehouse_type('bigint') ~ ') as _position' -%}
 
 {%- if var('managed_events') -%}
 
--- What changed since the last green build, and again what changed just then: more of it may bear the same time.
-select
-    event_id,
-    {%- for column in columns %}
-    {#- The whole table is in the first batch, and nothing asks a batch for its JSON. #}
-    {% if column.endswith('_properties') %}cast(null as {{ json }}) as {% endif %}{{ column }},
-    {%- endfor %}
-    event_id as _earlier_event_id,
-    true as _is_delivered,
-    _is_reordered
-from {{ ref('events') }}
+{%- set written -%}
+from {{ ref('events') }} as events
 where
-    updated_time >= (
+    events.updated_time >= (
         select coalesce(max(merged_until), {{ timestamptz('0001-01-01 00:00:00') }})
         from {{ ref('managed_cursor') }}
         where events_table = '{{ managed_events() }}'
     )
+{%- endset -%}
+{#- Not by ref: both are built from this. None on the first run. -#}
+{%- set parsed_events, wrong_clocks = built('int_parsed_events'), built('int_wrong_clocks') -%}
+{#- Then the ids and times of all days are read, and nothing else of them. -#}
+{%- set has_untimed = parsed_events and wrong_clocks and count_rows(written ~ ' and events.event_time is null') > 0 -%}
+
+-- What changed since the last green build, and again what changed just then: more of it may bear the same time.
+with written as (
+    select *
+    {{ written | indent(4) }}
+),
+
+-- A nulled row need not carry its time any more: its event is found by the time that it had.
+untimed as (
+    {%- if has_untimed %}
+    select
+        written.event_id,
+        coalesce(max(clocks.device_time), max(parsed.event_time)) as event_time
+    from written
+    left join {{ parsed_events }} as parsed on written.event_id = parsed.event_id
+    left join {{ wrong_clocks }} as clocks on written.event_id = clocks.event_id
+    where written.event_time is null
+    group by written.event_id
+    {%- else %}
+    select
+        event_id,
+        event_time
+    from written
+    where 1 = 0
+    {%- endif %}
+)
+
+select
+    written.event_id,
+    coalesce(written.event_time, untimed.event_time) as event_time,
+    {%- for column in columns if column != 'event_time' %}
+    written.{{ column }},
+    {%- endfor %}
+    {{ no_position }},
+    written.event_id as _earlier_event_id,
+    true as _is_delivered,
+    written._is_reordered,
+    false as _is_export
+from written
+left join untimed on written.event_id = untimed.event_id
 
 {%- else -%}
 
@@ -138,10 +171,12 @@ select
     {%- for column in columns %}
     delivered.{{ column }},
     {%- endfor %}
+    delivered._position,
     coalesce(known.event_id, delivered._known_event_id, placed.event_id, delivered._source_event_id)
         as _earlier_event_id,
     true as _is_delivered,
-    false as _is_reordered
+    false as _is_reordered,
+    delivered._is_export
 from delivered
 left join placed on delivered._source_event_id = placed._source_event_id
 left join known on delivered._source_event_id = known._source_event_id
@@ -155,9 +190,12 @@ select
     {%- for column in columns %}
     known.{{ column }},
     {%- endfor %}
+    {{ no_position }},
     known.event_id as _earlier_event_id,
     false as _is_delivered,
-    false as _is_reordered
+    false as _is_reordered,
+    -- Exports are not sequenced.
+    false as _is_export
 from known
 inner join placed on known._source_event_id = placed._source_event_id
 left join delivered on known._source_event_id = delivered._source_event_id
@@ -171,15 +209,17 @@ union all
 select
     existing.event_id,
     {%- for column in columns %}
-    {% if column in content -%}
-    cast(null as {{ content[column] }}) as {{ column }},
+    {% if column in ('event_type', '_content_hash') -%}
+    cast(null as {{ warehouse_type('varchar') }}) as {{ column }},
     {%- else -%}
     existing.{{ column }},
     {%- endif %}
     {%- endfor %}
+    {{ no_position }},
     existing.event_id as _earlier_event_id,
     false as _is_delivered,
-    true as _is_reordered
+    true as _is_reordered,
+    false as _is_export
 from existing
 inner join placed on existing._source_event_id = placed._source_event_id
 where

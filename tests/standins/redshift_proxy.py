@@ -264,7 +264,11 @@ def transpile_query(sql):
         if str(f.this).lower() == "json_extract_path_text" and isinstance(f.expressions[-1], exp.Boolean):
             f.replace(anon("RS_JEPT", f.expressions[0], f.expressions[-1], *f.expressions[1:-1]))
     for c in reversed(list(tree.find_all(exp.TryCast))):  # null on error, as a lax cast from SUPER is
-        c.replace(exp.cast(anon("RS_SUPER", exp.cast(c.this.copy(), "text")), c.to.copy()))
+        value, size = anon("RS_SUPER", exp.cast(c.this.copy(), "text")), [p.this.copy() for p in c.to.expressions]
+        if c.to.is_type(exp.DataType.Type.DECIMAL) and len(size) == 2:
+            c.replace(anon("RS_DECIMAL", value, *size))
+        else:
+            c.replace(exp.cast(value, c.to.copy()))
     for c in list(tree.find_all(exp.Cast)):
         if c.to.is_type(exp.DataType.Type.SUPER) and isinstance(c.this, exp.Literal) and c.this.is_string:
             c.set("this", exp.cast(c.this, "text"))

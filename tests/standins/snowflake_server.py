@@ -153,7 +153,14 @@ original_transform = Cursor._transform
 
 
 def transform(self: Any, expression: Any, params: Any) -> Any:
-    """Temporary tables with a qualified name are permanent; a VARIANT that is compared with a string becomes one."""
+    """Temporary tables with a qualified name are permanent; a VARIANT that is compared with a string becomes one.
+
+    Snowflake asks a VARIANT what it holds by a function per kind.
+    """
+    for function in list(expression.find_all(exp.Anonymous)):
+        if (name := function.name.upper()) in ("IS_OBJECT", "IS_ARRAY"):
+            kind = exp.Anonymous(this="json_type", expressions=[function.expressions[0].copy()])
+            function.replace(exp.Paren(this=exp.EQ(this=kind, expression=exp.Literal.string(name[3:]))))
     if isinstance(expression, exp.Create) and (properties := expression.args.get("properties")):
         table = expression.find(exp.Table)
         if table and table.db:

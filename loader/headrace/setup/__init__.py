@@ -8,6 +8,7 @@ from string import Template
 
 from dlt.common.destination.exceptions import DestinationException
 
+from ..codes import THERE_ALREADY, sqlstate
 from ..errors import UsageError
 from ..load import connected
 from ..target import Target
@@ -61,6 +62,6 @@ def apply(target: Target, sql: str) -> int:
             try:
                 client.execute_sql(statement)
             except DestinationException as error:
-                if "already exists" not in str(error):
+                if sqlstate(error) not in THERE_ALREADY:
                     raise
     return len(statements)

@@ -1,0 +1,43 @@
+"""The views of the last green build, which need not be made again while what they are made from is the same."""
+
+from __future__ import annotations
+
+import dlt
+from dlt.common.destination.exceptions import DestinationException
+
+from .load import client_of, query
+from .target import Target, text_type
+
+
+def prepare(pipeline: dlt.Pipeline, target: Target) -> None:
+    """Make the table `built_views` where it is missing. The build's macros empty its `made_from` when they begin."""
+    with client_of(pipeline) as client:
+        text = text_type(target)
+        client.execute_sql(f"create table if not exists built_views (relation_name {text}, made_from {text})")
+
+
+def stand(pipeline: dlt.Pipeline, made_from: str) -> bool:
+    """Whether the last build was green and made of the same, and all of its views are there and can be read."""
+    views = query(pipeline, "select relation_name, made_from from built_views order by relation_name")
+    if not views or any(found != made_from for _, found in views):
+        return False
+    try:
+        with client_of(pipeline) as client:
+            client.execute_sql(" union all ".join(f"select 1 as one from {name} where 1 = 0" for name, _ in views))
+    except DestinationException:
+        return False
+    return True
+
+
+def keep(pipeline: dlt.Pipeline, made_from: str, views: list[str]) -> None:
+    """Write down that a build was green, and the views that it made; none when it left them as they were."""
+    with client_of(pipeline) as client:
+        if not views:
+            client.execute_sql("update built_views set made_from = %s where made_from <> %s", made_from, made_from)
+            return
+        client.execute_sql("delete from built_views where made_from is not null")
+        rows = ", ".join(["(%s, %s)"] * len(views))
+        client.execute_sql(
+            f"insert into built_views (relation_name, made_from) values {rows}",
+            *(value for name in sorted(views) for value in (name, made_from)),
+        )

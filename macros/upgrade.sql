@@ -1,0 +1,95 @@
+{% macro renew_outdated_tables() -%}
+    {%- if execute and flags.WHICH in ('run', 'build') -%}
+        {%- do add_missing_columns_to_events() -%}
+        {%- if not flags.FULL_REFRESH -%}
+            {%- do drop_outdated_tables() -%}
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro forget_built_views() -%}
+    {%- if execute and flags.WHICH in ('run', 'build') -%}
+        {%- set declared = graph.sources['source.headrace.loader.built_views'] -%}
+        {%- set relation = adapter.get_relation(declared.database, declared.schema, declared.identifier) -%}
+        {%- if relation -%}
+            {#- In a transaction, or in the one that reading columns has begun, where the warehouse has such. -#}
+            {%- call statement('forget_built_views', auto_begin=true) -%}
+                update {{ relation }} set made_from = '' where made_from <> ''
+            {%- endcall -%}
+            {%- do adapter.commit() -%}
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro columns_that_lack(model_name, relation) -%}
+    {%- set present = [] -%}
+    {%- for column in adapter.get_columns_in_relation(relation) -%}
+        {%- do present.append(column.name | lower) -%}
+    {%- endfor -%}
+    {%- set lacking = [] -%}
+    {%- for name, column in graph.nodes['model.headrace.' ~ model_name].columns.items() if name not in present -%}
+        {%- do lacking.append(column) -%}
+    {%- endfor -%}
+    {{ return(lacking) }}
+{%- endmacro %}
+
+
+{% macro add_missing_columns_to_events() -%}
+    {#- Its model compares each column with what is there, so that dbt's on_schema_change would come too late. -#}
+    {%- set events = built('events') -%}
+    {%- if events is not none and not events.is_view -%}
+        {%- set lacking = columns_that_lack('events', events) -%}
+        {%- if lacking -%}
+            {%- set added = [] -%}
+            {%- for column in lacking -%}
+                {%- do added.append(api.Column(column.name, warehouse_type(column.data_type))) -%}
+            {%- endfor -%}
+            {%- do alter_relation_add_remove_columns(events, added, none) -%}
+            {#- Reading the columns has begun a transaction, where the warehouse has such. -#}
+            {%- do adapter.commit() -%}
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro drop_outdated_tables() -%}
+    {%- set parsed = graph.nodes['model.headrace.int_parsed_events'] -%}
+    {%- set relation = built('int_parsed_events') -%}
+    {%- set added = var('event_catalogue_additions').values() | sum(start=[]) | map(attribute='name') | list -%}
+    {%- set lacking = [] -%}
+    {%- for name in ('int_parsed_events', 'int_page_views') if built(name) is not none -%}
+        {%- do lacking.extend(columns_that_lack(name, built(name)) | rejectattr('name', 'in', added)) -%}
+    {%- endfor -%}
+    {%- if relation is not none and lacking -%}
+        {%- set tables = graph.nodes.values()
+            | selectattr('package_name', 'equalto', 'headrace')
+            | selectattr('resource_type', 'equalto', 'model')
+            | selectattr('config.materialized', 'equalto', 'incremental')
+            | rejectattr('config.full_refresh', 'equalto', false)
+            | rejectattr('unique_id', 'equalto', parsed.unique_id) | list -%}
+        {#- The parsed events go last: they tell the next build that this one was killed on its way here. -#}
+        {%- do tables.append(parsed) -%}
+        {%- if tables | map(attribute='unique_id') | reject('in', selected_resources) | list -%}
+            {%- do exceptions.raise_compiler_error(
+                'The tables under the marts were made by an earlier version of headrace. Run a whole `dbt build`'
+                ~ ' once: it makes them anew from events.'
+            ) -%}
+        {%- endif -%}
+        {%- do log(
+            'The tables under the marts were made by an earlier version of headrace: this build makes them anew'
+            ~ ' from events.', info=true
+        ) -%}
+        {#- int_session_days has taken the place of int_device_days, touched that of the others. -#}
+        {%- for name in ('int_device_days', 'touched_days', 'touched_sessions') -%}
+            {%- do adapter.drop_relation(relation.incorporate(path={'identifier': name})) -%}
+        {%- endfor -%}
+        {%- for table in tables -%}
+            {%- do adapter.drop_relation(api.Relation.create(
+                database=table.database, schema=table.schema, identifier=table.alias, type='table'
+            )) -%}
+        {%- endfor -%}
+        {%- do adapter.commit() -%}
+    {%- endif -%}
+{%- endmacro %}
