@@ -101,6 +101,10 @@ where
     and {{ batch_days(key.batch_day) }}
     {%- elif key.touched_day %}
     and {{ in_touched_days(key.touched_day) }}
+    {%- elif key.session_day %}
+    and {{ in_touched_sessions(key.session_day) }}
+    {%- elif key.touched_date %}
+    and {{ in_touched_dates(key.touched_date) }}
     {%- endif %}
 group by {{ key.columns | join(', ') }}
 having count(*) > 1

@@ -177,15 +177,20 @@
 {%- endmacro %}
 
 
-{% test known_in_tables(model, column_name, tables) %}
-{%- for name in tables %}
+{% test known_in_tables(model, column_name, session_day, tables) %}
+{%- for name, day in tables.items() %}
 select
     '{{ name }}' as table_name,
     {{ column_name }}
 from {{ ref(name) }} as table_rows
 where
     {{ column_name }} in (select {{ column_name }} from {{ ref('touched') }})
-    and {{ column_name }} not in (select {{ column_name }} from {{ model }})
+    and {{ in_touched_sessions(day) }}
+    and {{ column_name }} not in (
+        select {{ column_name }}
+        from {{ model }}
+        where {{ in_touched_sessions(session_day) }}
+    )
 {{ 'union all' if not loop.last }}
 {%- endfor %}
 {% endtest %}

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -32,22 +32,23 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 from sqlglot import exp
+from sqlglot.errors import OptimizeError
 from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
 
 PROJECT = Path(__file__).resolve().parents[1]
-HOURS = 26
+HOURS = 194
 """Of the small feed. The last one is looked at, in which events of four earlier days come late."""
 
-SMALL_HOUR = 600
+SMALL_HOUR = 100
 EVENTS_PER_HOUR = 50_000
 DAYS = (8, 30, 365)
 FIXED_BYTES = {"BOOLEAN": 1, "BOOL": 1}
 """Of a value that is no text: 8, but for these."""
 
-NOT_GROWING = {"raw_events", "raw_definitions", "event_batch", "delivered_events", "batch_loads", "touched", "skipped"}
-"""Tables that hold an hour, not a history."""
+OF_AN_HOUR = {"raw_events", "event_batch", "delivered_events", "touched"}
+"""Tables that hold the events of an hour, not of a history."""
 
 MINIMUM_BYTES = 10 * 2**20
 """Billed for each table that a query reads."""
@@ -59,12 +60,21 @@ SERVERS = {"bigquery": standins.bigquery, "snowflake": standins.snowflake, "reds
 class Relation:
     """A table of the small feed."""
 
+    name: str
     rows: int
     types: dict[str, str]
     widths: dict[str, float]
     """Mean bytes of a row by column, as BigQuery counts them."""
     day: str | None
     """The column by whose day it is partitioned."""
+
+    def bytes_of(self, column: str, days: float) -> float:
+        """What so many days of a column weigh."""
+        if self.name in OF_AN_HOUR:
+            return self.widths[column] * self.rows * EVENTS_PER_HOUR / SMALL_HOUR
+        has_events = self.name == "events" or self.name.startswith("int_")
+        rows_per_hour = self.rows / HOURS * (EVENTS_PER_HOUR / SMALL_HOUR if has_events else 1)
+        return self.widths[column] * rows_per_hour * 24 * days
 
 
 @dataclass(frozen=True)
@@ -107,9 +117,9 @@ def scans(statement: exp.Expression, relations: dict[str, Relation]) -> Iterator
             schema=schema,
             validate_qualify_columns=False,
             quote_identifiers=False,
-            infer_schema=True,
         )
-        query = pushdown_projections(query, schema=schema, dialect="bigquery")
+        with suppress(OptimizeError):  # A star of a table made in between, which is read whole.
+            query = pushdown_projections(query)
         for scope in traverse_scope(query):
             conditions = [scope.expression.args.get("where")]
             conditions += [join.args.get("on") for join in scope.expression.args.get("joins") or []]
@@ -171,13 +181,7 @@ def billed(sql: str, relations: dict[str, Relation], history: int) -> float:
                 days = history if scan.days is None else len(scan.days)
                 columns[scan.table][column] = max(columns[scan.table].get(column, 0), days)
         for table, days_by_column in columns.items():
-            relation, short = relations[table], table.partition(".")[2]
-            scale = EVENTS_PER_HOUR / SMALL_HOUR
-            rows = relation.rows * scale if short in NOT_GROWING else relation.rows / HOURS * scale * 24
-            size = sum(
-                relation.widths[column] * rows * (1 if short in NOT_GROWING else days)
-                for column, days in days_by_column.items()
-            )
+            size = sum(relations[table].bytes_of(column, days) for column, days in days_by_column.items())
             total += max(size, MINIMUM_BYTES)
     return total
 
@@ -192,7 +196,7 @@ def bigquery_relations(output: dict[str, Any], log: str) -> dict[str, Relation]:
         for _, sql in statements(log)
         for found in [
             re.search(
-                r"create or replace table `[^`]+`\.`(\w+)`\.`(\w+)`.*?partition by (?:timestamp_trunc\()?(\w+)",
+                r"create or replace table `[^`]+`\.`(\w+)`\.`(\w+)`.*?partition by (?:timestamp_trunc\()?(\w+)(?:, day\))?\s+cluster",
                 sql,
                 re.S | re.I,
             )
@@ -211,7 +215,7 @@ def bigquery_relations(output: dict[str, Any], log: str) -> dict[str, Relation]:
             (row,) = client.query(f"select count(*), {sizes} from `product`.`{item.table_id}`").result()
             widths = {column: float(size or 0) / max(row[0], 1) for column, size in zip(types, row[1:], strict=True)}
             key = f"product.{item.table_id}".lower()
-            relations[key] = Relation(row[0], types, widths, partitioned.get(key))
+            relations[key] = Relation(item.table_id.lower(), row[0], types, widths, partitioned.get(key))
     return relations
 
 
