@@ -191,17 +191,15 @@ def bigquery_relations(output: dict[str, Any], log: str) -> dict[str, Relation]:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import bigquery
 
+    created = re.compile(
+        r"create or replace table `[^`]+`\.`(\w+)`\.`(\w+)`.*?"
+        r"partition by (?:timestamp_trunc\()?(\w+)(?:, day\))?\s+cluster",
+        re.S | re.I,
+    )
     partitioned = {
         f"{found[1]}.{found[2]}".lower(): found[3].lower()
         for _, sql in statements(log)
-        for found in [
-            re.search(
-                r"create or replace table `[^`]+`\.`(\w+)`\.`(\w+)`.*?partition by (?:timestamp_trunc\()?(\w+)(?:, day\))?\s+cluster",
-                sql,
-                re.S | re.I,
-            )
-        ]
-        if found
+        if (found := created.search(sql))
     }
     options = {"api_endpoint": output["api_endpoint"]}
     relations = {}
