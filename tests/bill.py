@@ -169,11 +169,18 @@ def days_of(conditions: list[Any], column: str | None, alias: str) -> frozenset[
     return frozenset(days) if is_bounded else None
 
 
+def reads_nothing(statement: exp.Expression) -> bool:
+    """Whether a statement makes a view, or asks a query for its columns alone."""
+    condition = statement.args.get("where")
+    is_view = isinstance(statement, exp.Create) and statement.args.get("kind") == "VIEW"
+    return is_view or (condition is not None and condition.this == exp.false())
+
+
 def billed(sql: str, relations: dict[str, Relation], history: int) -> float:
     """Bytes of one statement (or script) at so many days of history."""
     total = 0.0
     for statement in sqlglot.parse(sql, read="bigquery"):
-        if statement is None:
+        if statement is None or reads_nothing(statement):
             continue
         columns: dict[str, dict[str, float]] = defaultdict(dict)
         for scan in scans(statement, relations):

@@ -45,18 +45,18 @@ sessions as (
 )
 
 select
-    clicks.full_session_id,
+    on_elements.full_session_id,
     max(sessions.start_time) as session_start_time,
-    clicks.element_id,
-    max(clicks.element_definition_id) as element_definition_id,
-    max(clicks.raw_selector) as raw_selector,
-    max(clicks.target_text) as target_text,
-    min(clicks.event_time) as first_time,
-    max(clicks.event_time) as last_time,
+    on_elements.element_id,
+    max(on_elements.element_definition_id) as element_definition_id,
+    max(on_elements.raw_selector) as raw_selector,
+    max(on_elements.target_text) as target_text,
+    min(on_elements.event_time) as first_time,
+    max(on_elements.event_time) as last_time,
     count(*) as clicks,
-    count(case when clicks.fs_rage_count > 0 then 1 end) as rage_clicks,
-    count(case when clicks.fs_dead_count > 0 then 1 end) as dead_clicks,
+    count(case when on_elements.fs_rage_count > 0 then 1 end) as rage_clicks,
+    count(case when on_elements.fs_dead_count > 0 then 1 end) as dead_clicks,
     '{{ invocation_id }}' as _invocation_id
-from on_elements as clicks
-left join sessions on clicks.full_session_id = sessions.full_session_id
-group by clicks.full_session_id, clicks.element_id
+from on_elements
+left join sessions on on_elements.full_session_id = sessions.full_session_id
+group by on_elements.full_session_id, on_elements.element_id
