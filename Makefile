@@ -45,8 +45,9 @@ lint: setup ## check style and types of Python and SQL
 	mkdir -p .headrace/lint && cp profiles.example.yml .headrace/lint/profiles.yml
 	DBT_PROFILES_DIR=.headrace/lint HEADRACE_DUCKDB=:memory: $(BIN)/sqlfluff lint models
 
-bench: setup ## measure the loader against the floor and against plain dlt
+bench: setup $(VENV)-warehouses/ready ## measure the loader against the floor and plain dlt, and what an hour costs
 	$(BIN)/python tests/bench.py
+	$(VENV)-warehouses/bin/python tests/bill.py
 
 lock: ## pin what pyproject.toml asks for, for every Python and platform it allows
 	$(PYTHON) -m venv $(VENV)

@@ -173,7 +173,7 @@ def reads_nothing(statement: exp.Expression) -> bool:
     """Whether a statement makes a view, or asks a query for its columns alone."""
     condition = statement.args.get("where")
     is_view = isinstance(statement, exp.Create) and statement.args.get("kind") == "VIEW"
-    return is_view or (condition is not None and condition.this == exp.false())
+    return is_view or (condition is not None and exp.false() in condition.this.flatten())
 
 
 def billed(sql: str, relations: dict[str, Relation], history: int) -> float:
