@@ -38,10 +38,13 @@ from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
 
 PROJECT = Path(__file__).resolve().parents[1]
-HOURS = 194
-"""Of the small feed. The last one is looked at, in which events of four earlier days come late."""
+HOURS = 8 * 24
+"""Of the small feed."""
 
-SMALL_HOUR = 100
+LAST_HOURS = 6
+"""These come in one load, which stands for an hour of many events: some are late, of each of the four days before."""
+
+EVENTS_PER_SMALL_HOUR = 100
 EVENTS_PER_HOUR = 50_000
 DAYS = (8, 30, 365)
 FIXED_BYTES = {"BOOLEAN": 1, "BOOL": 1}
@@ -71,9 +74,9 @@ class Relation:
     def bytes_of(self, column: str, days: float) -> float:
         """What so many days of a column weigh."""
         if self.name in OF_AN_HOUR:
-            return self.widths[column] * self.rows * EVENTS_PER_HOUR / SMALL_HOUR
+            return self.widths[column] * self.rows * EVENTS_PER_HOUR / (LAST_HOURS * EVENTS_PER_SMALL_HOUR)
         has_events = self.name == "events" or self.name.startswith("int_")
-        rows_per_hour = self.rows / HOURS * (EVENTS_PER_HOUR / SMALL_HOUR if has_events else 1)
+        rows_per_hour = self.rows / HOURS * (EVENTS_PER_HOUR / EVENTS_PER_SMALL_HOUR if has_events else 1)
         return self.widths[column] * rows_per_hour * 24 * days
 
 
@@ -247,22 +250,24 @@ def hour(engine: str, folder: Path, keep_days: tuple[int, ...] = DAYS) -> dict[s
         env = {**os.environ, **standin.env, "DBT_PROFILES_DIR": str(profiles), "DBT_LOG_LEVEL_FILE": "debug"}
         env |= {"HOME": str(folder), "PYTHONPATH": str(PROJECT / "loader")}
 
-        def sync(hours: int) -> str:
+        def sync(hours: int, *options: str) -> str:
             for path in project.rglob("dbt.log"):
                 path.unlink()
-            size = ["--hours", str(hours), "--events-per-hour", str(SMALL_HOUR)]
+            size = ["--hours", str(hours), "--events-per-hour", str(EVENTS_PER_SMALL_HOUR)]
             for command in (["sample", str(folder / "feed"), *size], ["sync", str(folder / "feed")]):
                 arguments = [sys.executable, "-m", "headrace.cli", *command]
-                arguments += ["--project-dir", str(project)] if command[0] == "sync" else []
+                arguments += ["--project-dir", str(project), *options] if command[0] == "sync" else []
                 subprocess.run(arguments, env=env, cwd=folder, check=True, stdout=subprocess.DEVNULL)
             return "\n".join(path.read_text() for path in project.rglob("dbt.log"))
 
-        first = sync(HOURS - 1)
+        first = sync(HOURS - LAST_HOURS)
+        sync(HOURS, "--no-build")
+        queue = bigquery_relations(output, first) if engine == "bigquery" else {}
         sent = statements(sync(HOURS))
         found: dict[str, Any] = {"statements": len(sent)}
         found["commits"] = sum(sql.lower().startswith("commit") for _, sql in sent)
         if engine == "bigquery":
-            relations = bigquery_relations(output, first)
+            relations = {**bigquery_relations(output, first), "product.raw_events": queue["product.raw_events"]}
             found["bytes"] = {
                 days: [(node, billed(sql, relations, days)) for node, sql in sent if " " in sql] for days in keep_days
             }

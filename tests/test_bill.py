@@ -6,7 +6,7 @@ import bill
 import pytest
 
 MB = 10**6
-A_DAY = 24 * bill.EVENTS_PER_HOUR / bill.SMALL_HOUR
+A_DAY = 24 * bill.EVENTS_PER_HOUR / bill.EVENTS_PER_SMALL_HOUR
 """Rows of a day in a table that has one row for each hour of the small feed."""
 
 NARROW, WIDE = 1_000, 5_000
