@@ -9,10 +9,6 @@
     regexp_replace({{ text }}, '{{ pattern }}', '{{ by }}')
 {%- endmacro %}
 
-{% macro duckdb__regexp_replace_all(text, pattern, by) -%}
-    regexp_replace({{ text }}, '{{ pattern }}', '{{ by }}', 'g')
-{%- endmacro %}
-
 
 {% macro url_property(part, given, full_url) -%}
     {#- In a case, as regular expressions take long and DuckDB finds what a nullif in a coalesce says for every row. -#}
