@@ -4,11 +4,7 @@
 
 
 {% macro warehouse_types() -%}
-    {{ return(adapter.dispatch('warehouse_types', 'headrace')()) }}
-{%- endmacro %}
-
-{% macro default__warehouse_types() -%}
-    {{ return({}) }}
+    {{ return(adapter.dispatch('headrace_warehouse_types', 'headrace')()) }}
 {%- endmacro %}
 
 
@@ -37,11 +33,7 @@
 
 
 {% macro as_declared(column, landed) -%}
-    {{ return(adapter.dispatch('as_declared', 'headrace')(column, landed)) }}
-{%- endmacro %}
-
-{% macro default__as_declared(column, landed) -%}
-    {{ return(column.name) }}
+    {{ return(adapter.dispatch('headrace_as_declared', 'headrace')(column, landed)) }}
 {%- endmacro %}
 
 
@@ -51,87 +43,51 @@
 
 
 {% macro now() -%}
-    {{ return(adapter.dispatch('now', 'headrace')()) }}
-{%- endmacro %}
-
-{% macro default__now() -%}
-    cast({{ dbt.current_timestamp() }} as {{ type_timestamptz() }})
+    {{ return(adapter.dispatch('headrace_now', 'headrace')()) }}
 {%- endmacro %}
 
 
 {% macro utc_day(column) -%}
-    {{ return(adapter.dispatch('utc_day', 'headrace')(column)) }}
-{%- endmacro %}
-
-{% macro default__utc_day(column) -%}
-    {#- Never by the session's time zone: the days become UTC literals. -#}
-    cast({{ column }} at time zone 'UTC' as date)
+    {{ return(adapter.dispatch('headrace_utc_day', 'headrace')(column)) }}
 {%- endmacro %}
 
 
 {% macro local_day(column) -%}
     {%- if var('reporting_timezone') == 'UTC' -%}
-        {{ return(utc_day(column)) }}
+        {{ return(headrace.utc_day(column)) }}
     {%- endif -%}
-    {{ return(adapter.dispatch('local_day', 'headrace')(column)) }}
-{%- endmacro %}
-
-{% macro default__local_day(column) -%}
-    cast({{ column }} at time zone '{{ var("reporting_timezone") }}' as date)
+    {{ return(adapter.dispatch('headrace_local_day', 'headrace')(column)) }}
 {%- endmacro %}
 
 
 {% macro period_start(column, period) -%}
-    {{ return(adapter.dispatch('period_start', 'headrace')(column, period)) }}
-{%- endmacro %}
-
-{% macro default__period_start(column, period) -%}
-    {#- Weeks begin on Monday. -#}
-    cast({{ dbt.date_trunc(period, column) }} as date)
+    {{ return(adapter.dispatch('headrace_period_start', 'headrace')(column, period)) }}
 {%- endmacro %}
 
 
 {% macro elapsed(start, end, unit) -%}
-    {{ return(adapter.dispatch('elapsed', 'headrace')(start, end, unit)) }}
-{%- endmacro %}
-
-{% macro default__elapsed(start, end, unit) -%}
-    {{ return(dbt.datediff(start, end, unit) | trim) }}
+    {{ return(adapter.dispatch('headrace_elapsed', 'headrace')(start, end, unit)) }}
 {%- endmacro %}
 
 
 {% macro percentile(column, fraction) -%}
     {#- Of halves: the difference of two doubles may be more than a double holds. -#}
-    2 * ({{ adapter.dispatch('percentile', 'headrace')(column ~ ' / 2', fraction) }})
-{%- endmacro %}
-
-{% macro default__percentile(column, fraction) -%}
-    percentile_cont({{ fraction }}) within group (order by {{ column }})
+    2 * ({{ adapter.dispatch('headrace_percentile', 'headrace')(column ~ ' / 2', fraction) }})
 {%- endmacro %}
 
 
 {% macro rows_ordered_by(column) -%}
-    {{ return(adapter.dispatch('rows_ordered_by', 'headrace')(column)) }}
+    {{ return(adapter.dispatch('headrace_rows_ordered_by', 'headrace')(column)) }}
 {%- endmacro %}
-
-{% macro default__rows_ordered_by(column) -%}{%- endmacro %}
 
 
 {% macro layout(day, filter_by, join_by, data_type='timestamp') -%}
-    {{ return(adapter.dispatch('layout', 'headrace')(day, filter_by, join_by, data_type)) }}
-{%- endmacro %}
-
-{% macro default__layout(day, filter_by, join_by, data_type) -%}
-    {{ return({}) }}
+    {{ return(adapter.dispatch('headrace_layout', 'headrace')(day, filter_by, join_by, data_type)) }}
 {%- endmacro %}
 
 
 {% macro managed_events_table() -%}
-    {{ return(adapter.dispatch('managed_events_table', 'headrace')()) }}
-{%- endmacro %}
-
-{% macro default__managed_events_table() -%}
-    {{ return('events') }}
+    {{ return(adapter.dispatch('headrace_managed_events_table', 'headrace')()) }}
 {%- endmacro %}
 
 
@@ -268,11 +224,7 @@
 
 
 {% macro batch_rows(alias, relation, batch_key) -%}
-    {{ return(adapter.dispatch('batch_rows', 'headrace')(alias, relation, batch_key)) }}
-{%- endmacro %}
-
-{% macro default__batch_rows(alias, relation, batch_key) -%}
-    {{ batch_days(alias ~ '.event_time') }}
+    {{ return(adapter.dispatch('headrace_batch_rows', 'headrace')(alias, relation, batch_key)) }}
 {%- endmacro %}
 
 
@@ -312,9 +264,5 @@
 
 
 {% macro delete_rows(rows, day=none) -%}
-    {{ return(adapter.dispatch('delete_rows', 'headrace')(rows, day)) }}
-{%- endmacro %}
-
-{% macro default__delete_rows(rows, day) -%}
-    delete {{ rows }}
+    {{ return(adapter.dispatch('headrace_delete_rows', 'headrace')(rows, day)) }}
 {%- endmacro %}

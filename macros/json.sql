@@ -4,21 +4,13 @@
 
 
 {% macro parse_json(text) -%}
-    {{ return(adapter.dispatch('parse_json', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__parse_json(text) -%}
-    cast({{ text }} as json)
+    {{ return(adapter.dispatch('headrace_parse_json', 'headrace')(text)) }}
 {%- endmacro %}
 
 
 {# No loader has looked at what someone else keeps. -#}
 {% macro try_parse_json(text) -%}
-    {{ return(adapter.dispatch('try_parse_json', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__try_parse_json(text) -%}
-    try_cast({{ text }} as json)
+    {{ return(adapter.dispatch('headrace_try_parse_json', 'headrace')(text)) }}
 {%- endmacro %}
 
 
@@ -63,12 +55,7 @@
 
 
 {% macro json_text(column, path) -%}
-    {{ return(adapter.dispatch('json_text', 'headrace')(column, path)) }}
-{%- endmacro %}
-
-{% macro default__json_text(column, path) -%}
-    {#- json_value is null for an object or array, whose text each warehouse would spell in a way of its own. -#}
-    json_extract_string(json_value({{ column }}, '${{ json_path(path) }}'), '$')
+    {{ return(adapter.dispatch('headrace_json_text', 'headrace')(column, path)) }}
 {%- endmacro %}
 
 
@@ -83,30 +70,17 @@
 
 
 {% macro json_object(column, path) -%}
-    {{ return(adapter.dispatch('json_object', 'headrace')(column, path)) }}
-{%- endmacro %}
-
-{% macro default__json_object(column, path) -%}
-    {#- A JSON null is no value, like everywhere else. -#}
-    nullif(json_extract({{ column }}, '${{ json_path(path) }}'), cast('null' as json))
+    {{ return(adapter.dispatch('headrace_json_object', 'headrace')(column, path)) }}
 {%- endmacro %}
 
 
 {% macro json_texts(column, paths) -%}
-    {{ return(adapter.dispatch('json_texts', 'headrace')(column, paths)) }}
-{%- endmacro %}
-
-{% macro default__json_texts(column, paths) -%}
-    {{ column }}
+    {{ return(adapter.dispatch('headrace_json_texts', 'headrace')(column, paths)) }}
 {%- endmacro %}
 
 
 {% macro json_texts_item(texts, paths, path) -%}
-    {{ return(adapter.dispatch('json_texts_item', 'headrace')(texts, paths, path)) }}
-{%- endmacro %}
-
-{% macro default__json_texts_item(texts, paths, path) -%}
-    {{ json_text(texts, path) }}
+    {{ return(adapter.dispatch('headrace_json_texts_item', 'headrace')(texts, paths, path)) }}
 {%- endmacro %}
 
 
@@ -141,20 +115,12 @@
 
 
 {% macro try_cast(text, data_type) -%}
-    {{ return(adapter.dispatch('try_cast', 'headrace')(text, data_type)) }}
-{%- endmacro %}
-
-{% macro default__try_cast(text, data_type) -%}
-    try_cast({{ text }} as {{ warehouse_type(data_type) }})
+    {{ return(adapter.dispatch('headrace_try_cast', 'headrace')(text, data_type)) }}
 {%- endmacro %}
 
 
 {% macro rounded(text) -%}
-    {{ return(adapter.dispatch('rounded', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__rounded(text) -%}
-    try_cast({{ text }} as bigint)
+    {{ return(adapter.dispatch('headrace_rounded', 'headrace')(text)) }}
 {%- endmacro %}
 
 
@@ -170,24 +136,16 @@
 
 
 {% macro matches(text, pattern) -%}
-    {{ return(adapter.dispatch('matches', 'headrace')(text, pattern)) }}
+    {{ return(adapter.dispatch('headrace_matches', 'headrace')(text, pattern)) }}
 {%- endmacro %}
 
 
 {# A cast would read it in the zone of the session. -#}
 {% macro time_without_offset(text) -%}
-    {{ return(adapter.dispatch('time_without_offset', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__time_without_offset(text) -%}
-    try_cast({{ text }} as timestamp) at time zone 'UTC'
+    {{ return(adapter.dispatch('headrace_time_without_offset', 'headrace')(text)) }}
 {%- endmacro %}
 
 
 {% macro time_with_offset(text) -%}
-    {{ return(adapter.dispatch('time_with_offset', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__time_with_offset(text) -%}
-    try_cast({{ text }} as timestamptz)
+    {{ return(adapter.dispatch('headrace_time_with_offset', 'headrace')(text)) }}
 {%- endmacro %}

@@ -1,26 +1,73 @@
-{% macro bigquery__warehouse_types() -%}
+{% macro bigquery__headrace_warehouse_types() -%}
     {{ return({
         'varchar': 'string', 'bigint': 'int64', 'double': 'float64', 'boolean': 'bool', 'timestamptz': 'timestamp'
     }) }}
 {%- endmacro %}
 
-{% macro bigquery__utc_day(column) -%}
+{% macro bigquery__headrace_utc_day(column) -%}
     date({{ column }}, 'UTC')
 {%- endmacro %}
 
-{% macro bigquery__local_day(column) -%}
+{% macro bigquery__headrace_local_day(column) -%}
     date({{ column }}, '{{ var("reporting_timezone") }}')
 {%- endmacro %}
 
-{% macro bigquery__period_start(column, period) -%}
+{% macro bigquery__headrace_period_start(column, period) -%}
     date_trunc({{ column }}, {{ 'isoweek' if period == 'week' else period }})
 {%- endmacro %}
 
-{% macro bigquery__elapsed(start, end, unit) -%}
+{% macro bigquery__headrace_elapsed(start, end, unit) -%}
     datetime_diff(datetime({{ end }}, 'UTC'), datetime({{ start }}, 'UTC'), {{ unit }})
 {%- endmacro %}
 
-{% macro bigquery__percentile(column, fraction) -%}
+{% macro bigquery__headrace_parse_json(text) -%}
+    {#- A number of more digits than it can hold must not stop the hour. -#}
+    parse_json({{ text }}, wide_number_mode => 'round')
+{%- endmacro %}
+
+{% macro bigquery__headrace_try_parse_json(text) -%}
+    safe.parse_json({{ text }}, wide_number_mode => 'round')
+{%- endmacro %}
+
+{% macro bigquery__headrace_json_text(column, path) -%}
+    json_value({{ column }}, '${{ json_path(path) }}')
+{%- endmacro %}
+
+{% macro bigquery__headrace_json_object(column, path) -%}
+    {%- set value = 'json_query(' ~ column ~ ", '$" ~ json_path(path) ~ "')" -%}
+    case when json_type({{ value }}) <> 'null' then {{ value }} end
+{%- endmacro %}
+
+{% macro bigquery__headrace_try_cast(text, data_type) -%}
+    safe_cast({{ text }} as {{ warehouse_type(data_type) }})
+{%- endmacro %}
+
+{% macro bigquery__headrace_rounded(text) -%}
+    safe_cast(round(safe_cast({{ text }} as bignumeric)) as int64)
+{%- endmacro %}
+
+{% macro bigquery__headrace_matches(text, pattern) -%}
+    regexp_contains({{ text }}, r'^(?:{{ pattern }})$')
+{%- endmacro %}
+
+{% macro bigquery__headrace_regexp_replace_all(text, pattern, by) -%}
+    regexp_replace({{ text }}, '{{ pattern }}', '{{ by }}')
+{%- endmacro %}
+
+{% macro bigquery__headrace_time_without_offset(text) -%}
+    timestamp(safe_cast({{ bigquery__with_seconds(text) }} as datetime), 'UTC')
+{%- endmacro %}
+
+{% macro bigquery__headrace_time_with_offset(text) -%}
+    safe_cast({{ bigquery__with_seconds(text) }} as timestamp)
+{%- endmacro %}
+
+{# It reads no time that lacks them. -#}
+{% macro bigquery__with_seconds(text) -%}
+    regexp_replace({{ text }}, r'^([^:]*:[0-9]{2})($|[Z+-])', r'\1:00\2')
+{%- endmacro %}
+
+{% macro bigquery__headrace_percentile(column, fraction) -%}
     {#- percentile_cont is no aggregate there. -#}
     {%- set values = 'array_agg(' ~ column ~ ' ignore nulls order by ' ~ column ~ ')' -%}
     {%- set place = '(' ~ fraction ~ ' * (count(' ~ column ~ ') - 1))' -%}
@@ -29,20 +76,16 @@
     {{ lower }} + ({{ place }} - floor({{ place }})) * ({{ upper }} - {{ lower }})
 {%- endmacro %}
 
-{% macro bigquery__layout(day, filter_by, join_by, data_type) -%}
+{% macro bigquery__headrace_layout(day, filter_by, join_by, data_type) -%}
     {{ return({
         'partition_by': {'field': day, 'data_type': data_type, 'granularity': 'day'},
         'cluster_by': [filter_by, join_by] | unique | list,
     }) }}
 {%- endmacro %}
 
-{% macro bigquery__managed_events_table() -%}
-    {{ return('fullstory_events_' ~ var('fullstory_org_id') | replace('-', '_')) }}
-{%- endmacro %}
-
-{% macro bigquery__batch_rows(alias, relation, batch_key) -%}
+{% macro bigquery__headrace_batch_rows(alias, relation, batch_key) -%}
     {%- if batch_key == 'event_id' -%}
-        {{ default__batch_rows(alias, relation, batch_key) }}
+        {{ default__headrace_batch_rows(alias, relation, batch_key) }}
     {%- else -%}
         {#- Asked before the merge, when most of the batch is on no day: what is narrow tells which days to read whole. -#}
         {%- set spans -%}
@@ -55,6 +98,29 @@
         {%- endset -%}
         {{ day_ranges(alias ~ '.event_time', spans) }}
     {%- endif -%}
+{%- endmacro %}
+
+{% macro bigquery__headrace_delete_rows(rows, day) -%}
+    {#- A delete is billed for all columns of each day that it scans, whether it finds something or not. -#}
+    {%- if not execute -%}
+        delete {{ rows }}
+    {%- elif day is none -%}
+        {%- if count_rows(rows) > 0 -%}
+        delete {{ rows }}
+        {%- endif -%}
+    {%- else -%}
+        {%- set found_day = utc_day(day) -%}
+        {%- set found_days = run_query(
+            'select distinct ' ~ found_day ~ ' as first_day, ' ~ found_day ~ ' as last_day ' ~ rows ~ ' order by 1'
+        ).rows -%}
+        {%- if found_days -%}
+        delete {{ rows }} and {{ literal_days(day, found_days) }}
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{% macro bigquery__headrace_managed_events_table() -%}
+    {{ return('fullstory_events_' ~ var('fullstory_org_id') | replace('-', '_')) }}
 {%- endmacro %}
 
 {% macro bigquery__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates=none) -%}
@@ -102,70 +168,8 @@
     {%- endif -%}
 {%- endmacro %}
 
-{% macro bigquery__delete_rows(rows, day) -%}
-    {#- A delete is billed for all columns of each day that it scans, whether it finds something or not. -#}
-    {%- if not execute -%}
-        delete {{ rows }}
-    {%- elif day is none -%}
-        {%- if count_rows(rows) > 0 -%}
-        delete {{ rows }}
-        {%- endif -%}
-    {%- else -%}
-        {%- set found_day = utc_day(day) -%}
-        {%- set found_days = run_query(
-            'select distinct ' ~ found_day ~ ' as first_day, ' ~ found_day ~ ' as last_day ' ~ rows ~ ' order by 1'
-        ).rows -%}
-        {%- if found_days -%}
-        delete {{ rows }} and {{ literal_days(day, found_days) }}
-        {%- endif -%}
-    {%- endif -%}
-{%- endmacro %}
-
-{% macro bigquery__parse_json(text) -%}
-    {#- A number of more digits than it can hold must not stop the hour. -#}
-    parse_json({{ text }}, wide_number_mode => 'round')
-{%- endmacro %}
-
-{% macro bigquery__try_parse_json(text) -%}
-    safe.parse_json({{ text }}, wide_number_mode => 'round')
-{%- endmacro %}
-
 {% macro bigquery__safe_cast(field, type) -%}
     {{ parse_json(field) if type | lower == 'json' and field is string else dbt.bigquery__safe_cast(field, type) }}
-{%- endmacro %}
-
-{% macro bigquery__json_text(column, path) -%}
-    json_value({{ column }}, '${{ json_path(path) }}')
-{%- endmacro %}
-
-{% macro bigquery__json_object(column, path) -%}
-    {%- set value = 'json_query(' ~ column ~ ", '$" ~ json_path(path) ~ "')" -%}
-    case when json_type({{ value }}) <> 'null' then {{ value }} end
-{%- endmacro %}
-
-{% macro bigquery__try_cast(text, data_type) -%}
-    safe_cast({{ text }} as {{ warehouse_type(data_type) }})
-{%- endmacro %}
-
-{% macro bigquery__rounded(text) -%}
-    safe_cast(round(safe_cast({{ text }} as bignumeric)) as int64)
-{%- endmacro %}
-
-{% macro bigquery__matches(text, pattern) -%}
-    regexp_contains({{ text }}, r'^(?:{{ pattern }})$')
-{%- endmacro %}
-
-{% macro bigquery__time_without_offset(text) -%}
-    timestamp(safe_cast({{ with_seconds(text) }} as datetime), 'UTC')
-{%- endmacro %}
-
-{% macro bigquery__time_with_offset(text) -%}
-    safe_cast({{ with_seconds(text) }} as timestamp)
-{%- endmacro %}
-
-{# It reads no time that lacks them. -#}
-{% macro with_seconds(text) -%}
-    regexp_replace({{ text }}, r'^([^:]*:[0-9]{2})($|[Z+-])', r'\1:00\2')
 {%- endmacro %}
 
 {% macro bigquery__persist_docs(relation, model, for_relation, for_columns) -%}

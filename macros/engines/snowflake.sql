@@ -1,27 +1,84 @@
-{% macro snowflake__warehouse_types() -%}
+{% macro snowflake__headrace_warehouse_types() -%}
     {{ return({'bigint': 'number(38, 0)', 'double': 'float', 'timestamptz': 'timestamp_ntz', 'json': 'variant'}) }}
 {%- endmacro %}
 
-{% macro snowflake__as_declared(column, landed) -%}
+{% macro snowflake__headrace_as_declared(column, landed) -%}
     {%- if column.data_type == 'timestamptz' and landed.dtype != 'TIMESTAMP_NTZ' -%}
         {{ return("cast(convert_timezone('UTC', " ~ column.name ~ ') as ' ~ type_timestamptz() ~ ')') }}
     {%- endif -%}
     {{ return(column.name) }}
 {%- endmacro %}
 
-{% macro snowflake__now() -%}
+{% macro snowflake__headrace_now() -%}
     sysdate()
 {%- endmacro %}
 
-{% macro snowflake__utc_day(column) -%}
+{% macro snowflake__headrace_utc_day(column) -%}
     cast({{ column }} as date)
 {%- endmacro %}
 
-{% macro snowflake__local_day(column) -%}
+{% macro snowflake__headrace_local_day(column) -%}
     cast(convert_timezone('UTC', '{{ var("reporting_timezone") }}', {{ column }}) as date)
 {%- endmacro %}
 
-{% macro snowflake__layout(day, filter_by, join_by, data_type) -%}
+{% macro snowflake__headrace_period_start(column, period) -%}
+    {#- Weeks begin on Monday. -#}
+    cast({{ dbt.date_trunc(period, column) }} as date)
+{%- endmacro %}
+
+{% macro snowflake__headrace_elapsed(start, end, unit) -%}
+    {{ return(dbt.datediff(start, end, unit) | trim) }}
+{%- endmacro %}
+
+{% macro snowflake__headrace_parse_json(text) -%}
+    {#- 'd': a key that stands twice must not stop the hour. -#}
+    parse_json({{ text }}, 'd')
+{%- endmacro %}
+
+{% macro snowflake__headrace_try_parse_json(text) -%}
+    try_parse_json({{ text }}, 'd')
+{%- endmacro %}
+
+{% macro snowflake__headrace_json_text(column, path) -%}
+    {%- set value = column ~ ':' ~ json_path(path)[1:] -%}
+    case when not is_object({{ value }}) and not is_array({{ value }}) then cast({{ value }} as varchar) end
+{%- endmacro %}
+
+{% macro snowflake__headrace_json_object(column, path) -%}
+    strip_null_value({{ column }}:{{ json_path(path)[1:] }})
+{%- endmacro %}
+
+{% macro snowflake__headrace_try_cast(text, data_type) -%}
+    try_cast({{ text }} as {{ warehouse_type(data_type) }})
+{%- endmacro %}
+
+{% macro snowflake__headrace_rounded(text) -%}
+    {#- Its bigint holds 38 digits. -#}
+    {%- set number = try_cast(text, 'bigint') -%}
+    case when {{ number }} between -9223372036854775808 and 9223372036854775807 then {{ number }} end
+{%- endmacro %}
+
+{% macro snowflake__headrace_matches(text, pattern) -%}
+    regexp_like({{ text }}, '{{ pattern }}')
+{%- endmacro %}
+
+{% macro snowflake__headrace_regexp_replace_all(text, pattern, by) -%}
+    regexp_replace({{ text }}, '{{ pattern }}', '{{ by }}')
+{%- endmacro %}
+
+{% macro snowflake__headrace_time_without_offset(text) -%}
+    try_cast({{ text }} as timestamp_ntz)
+{%- endmacro %}
+
+{% macro snowflake__headrace_time_with_offset(text) -%}
+    cast(convert_timezone('UTC', try_cast({{ text }} as timestamp_tz)) as {{ type_timestamptz() }})
+{%- endmacro %}
+
+{% macro snowflake__headrace_percentile(column, fraction) -%}
+    percentile_cont({{ fraction }}) within group (order by {{ column }})
+{%- endmacro %}
+
+{% macro snowflake__headrace_layout(day, filter_by, join_by, data_type) -%}
     {{ return({'cluster_by': ['cast(' ~ day ~ ' as date)']}) }}
 {%- endmacro %}
 
@@ -31,44 +88,8 @@
     ) -}}
 {%- endmacro %}
 
-{% macro snowflake__parse_json(text) -%}
-    {#- 'd': a key that stands twice must not stop the hour. -#}
-    parse_json({{ text }}, 'd')
-{%- endmacro %}
-
-{% macro snowflake__try_parse_json(text) -%}
-    try_parse_json({{ text }}, 'd')
-{%- endmacro %}
-
 {% macro snowflake__safe_cast(field, type) -%}
     {{ parse_json(field) if type | lower == 'variant' else dbt.snowflake__safe_cast(field, type) }}
-{%- endmacro %}
-
-{% macro snowflake__json_text(column, path) -%}
-    {%- set value = column ~ ':' ~ json_path(path)[1:] -%}
-    case when not is_object({{ value }}) and not is_array({{ value }}) then cast({{ value }} as varchar) end
-{%- endmacro %}
-
-{% macro snowflake__json_object(column, path) -%}
-    strip_null_value({{ column }}:{{ json_path(path)[1:] }})
-{%- endmacro %}
-
-{% macro snowflake__rounded(text) -%}
-    {#- Its bigint holds 38 digits. -#}
-    {%- set number = try_cast(text, 'bigint') -%}
-    case when {{ number }} between -9223372036854775808 and 9223372036854775807 then {{ number }} end
-{%- endmacro %}
-
-{% macro snowflake__matches(text, pattern) -%}
-    regexp_like({{ text }}, '{{ pattern }}')
-{%- endmacro %}
-
-{% macro snowflake__time_without_offset(text) -%}
-    try_cast({{ text }} as timestamp_ntz)
-{%- endmacro %}
-
-{% macro snowflake__time_with_offset(text) -%}
-    cast(convert_timezone('UTC', try_cast({{ text }} as timestamp_tz)) as {{ type_timestamptz() }})
 {%- endmacro %}
 
 {% macro snowflake__persist_docs(relation, model, for_relation, for_columns) -%}
