@@ -39,6 +39,15 @@
     case when json_typeof({{ value }}) <> 'null' then {{ value }} end
 {%- endmacro %}
 
+{# dbt would take PostgreSQL's before the default. -#}
+{% macro redshift__headrace_json_texts(column, paths) -%}
+    {{ default__headrace_json_texts(column, paths) }}
+{%- endmacro %}
+
+{% macro redshift__headrace_json_texts_item(texts, paths, path) -%}
+    {{ default__headrace_json_texts_item(texts, paths, path) }}
+{%- endmacro %}
+
 {% macro redshift__headrace_try_cast(text, data_type) -%}
     try_cast({{ text }} as {{ warehouse_type(data_type) }})
 {%- endmacro %}
