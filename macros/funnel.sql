@@ -11,7 +11,7 @@
     {%- set numbers = range(1, steps | length + 1) | list -%}
 
 with events as (
-    {{ events_of_users() | indent(4) }}
+    {{ headrace.events_of_users() | indent(4) }}
 ),
 
 step_1 as (
@@ -55,7 +55,7 @@ reached as (
     select
         {%- for number in numbers %}
         count(distinct case
-            when {{ elapsed('start_' ~ number, 'event_time', 'microsecond') }} <= {{ longest }} then subject
+            when {{ headrace.elapsed('start_' ~ number, 'event_time', 'microsecond') }} <= {{ longest }} then subject
         end) as reached_{{ number }}{{ ',' if not loop.last }}
         {%- endfor %}
     from step_{{ numbers[-1] }}
@@ -81,7 +81,7 @@ order by step
 {% macro events_of_users() -%}
 select
     events.*,
-    {{ user_or_anonymous('coalesce(session_users.user_id, identities.user_id)', 'events.device_id') }} as known_user_id
+    {{ headrace.user_or_anonymous('coalesce(session_users.user_id, identities.user_id)', 'events.device_id') }} as known_user_id
 from {{ ref('marts_events') }} as events
 left join {{ ref('int_session_users') }} as session_users on events.full_session_id = session_users.full_session_id
 left join {{ ref('int_device_identities') }} as identities

@@ -14,31 +14,6 @@
 {%- endmacro %}
 
 
-{% macro duckdb__persist_docs(relation, model, for_relation, for_columns) -%}
-    {%- if not headrace.leaves_views() -%}
-        {{- dbt.default__persist_docs(relation, model, for_relation, for_columns) -}}
-    {%- endif -%}
-{%- endmacro %}
-
-{% macro bigquery__persist_docs(relation, model, for_relation, for_columns) -%}
-    {%- if not headrace.leaves_views() -%}
-        {{- dbt.bigquery__persist_docs(relation, model, for_relation, for_columns) -}}
-    {%- endif -%}
-{%- endmacro %}
-
-{% macro snowflake__persist_docs(relation, model, for_relation, for_columns) -%}
-    {%- if not headrace.leaves_views() -%}
-        {{- dbt.snowflake__persist_docs(relation, model, for_relation, for_columns) -}}
-    {%- endif -%}
-{%- endmacro %}
-
-{% macro redshift__persist_docs(relation, model, for_relation, for_columns) -%}
-    {%- if not headrace.leaves_views() -%}
-        {{- dbt.redshift__persist_docs(relation, model, for_relation, for_columns) -}}
-    {%- endif -%}
-{%- endmacro %}
-
-
 {% macro declared_columns(relation) -%}
     {#- Of a table of headrace's own, or of the temporary one that is merged into it; none of any other. -#}
     {%- set columns = [] -%}
@@ -53,20 +28,4 @@
         {%- endfor -%}
     {%- endif -%}
     {{ return(columns) }}
-{%- endmacro %}
-
-{% macro duckdb__get_columns_in_relation(relation) -%}
-    {{ return(headrace.declared_columns(relation) or dbt.duckdb__get_columns_in_relation(relation)) }}
-{%- endmacro %}
-
-{% macro redshift__get_columns_in_relation(relation) -%}
-    {{ return(headrace.declared_columns(relation) or dbt.redshift__get_columns_in_relation(relation)) }}
-{%- endmacro %}
-
-{% macro snowflake__get_columns_in_relation(relation) -%}
-    {%- set columns = [] -%}
-    {%- for column in headrace.declared_columns(relation) -%}
-        {%- do columns.append(api.Column(column.name | upper, column.dtype)) -%}
-    {%- endfor -%}
-    {{ return(columns or dbt.snowflake__get_columns_in_relation(relation)) }}
 {%- endmacro %}

@@ -1,71 +1,18 @@
-{# Every difference between the warehouses' JSON is in this file. #}
-
 {% macro json_path(path) -%}
     {%- for key in path.split('.') -%}."{{ key }}"{%- endfor -%}
 {%- endmacro %}
 
 
 {% macro parse_json(text) -%}
-    {{ return(adapter.dispatch('parse_json', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__parse_json(text) -%}
-    cast({{ text }} as json)
-{%- endmacro %}
-
-{% macro bigquery__parse_json(text) -%}
-    {#- A number of more digits than it can hold must not stop the hour. -#}
-    parse_json({{ text }}, wide_number_mode => 'round')
-{%- endmacro %}
-
-{% macro snowflake__parse_json(text) -%}
-    {#- 'd': a key that stands twice must not stop the hour. -#}
-    parse_json({{ text }}, 'd')
-{%- endmacro %}
-
-{% macro redshift__parse_json(text) -%}
-    json_parse({{ text }})
+    {{ return(adapter.dispatch('headrace_parse_json', 'headrace')(text)) }}
 {%- endmacro %}
 
 
 {# No loader has looked at what someone else keeps. -#}
 {% macro try_parse_json(text) -%}
-    {{ return(adapter.dispatch('try_parse_json', 'headrace')(text)) }}
+    {{ return(adapter.dispatch('headrace_try_parse_json', 'headrace')(text)) }}
 {%- endmacro %}
 
-{% macro default__try_parse_json(text) -%}
-    try_cast({{ text }} as json)
-{%- endmacro %}
-
-{% macro bigquery__try_parse_json(text) -%}
-    safe.parse_json({{ text }}, wide_number_mode => 'round')
-{%- endmacro %}
-
-{% macro snowflake__try_parse_json(text) -%}
-    try_parse_json({{ text }}, 'd')
-{%- endmacro %}
-
-{% macro redshift__try_parse_json(text) -%}
-    case when can_json_parse({{ text }}) then json_parse({{ text }}) end
-{%- endmacro %}
-
-
-{# dbt's unit tests bring JSON and times as text, by safe_cast. -#}
-{% macro duckdb__safe_cast(field, type) -%}
-    {{ utc_or_cast(field, type) }}
-{%- endmacro %}
-
-{% macro bigquery__safe_cast(field, type) -%}
-    {{ parse_json(field) if type | lower == 'json' and field is string else dbt.bigquery__safe_cast(field, type) }}
-{%- endmacro %}
-
-{% macro snowflake__safe_cast(field, type) -%}
-    {{ parse_json(field) if type | lower == 'variant' else dbt.snowflake__safe_cast(field, type) }}
-{%- endmacro %}
-
-{% macro redshift__safe_cast(field, type) -%}
-    {{ parse_json(field) if type | lower == 'super' else utc_or_cast(field, type) }}
-{%- endmacro %}
 
 {# Without an offset a time means UTC, whatever the zone of the session. -#}
 {% macro utc_or_cast(field, type) -%}
@@ -108,25 +55,7 @@
 
 
 {% macro json_text(column, path) -%}
-    {{ return(adapter.dispatch('json_text', 'headrace')(column, path)) }}
-{%- endmacro %}
-
-{% macro default__json_text(column, path) -%}
-    {#- json_value is null for an object or array, whose text each warehouse would spell in a way of its own. -#}
-    json_extract_string(json_value({{ column }}, '${{ json_path(path) }}'), '$')
-{%- endmacro %}
-
-{% macro bigquery__json_text(column, path) -%}
-    json_value({{ column }}, '${{ json_path(path) }}')
-{%- endmacro %}
-
-{% macro snowflake__json_text(column, path) -%}
-    {%- set value = column ~ ':' ~ json_path(path)[1:] -%}
-    case when not is_object({{ value }}) and not is_array({{ value }}) then cast({{ value }} as varchar) end
-{%- endmacro %}
-
-{% macro redshift__json_text(column, path) -%}
-    cast({{ column }}{{ json_path(path) }} as {{ warehouse_type('varchar') }})
+    {{ return(adapter.dispatch('headrace_json_text', 'headrace')(column, path)) }}
 {%- endmacro %}
 
 
@@ -141,57 +70,17 @@
 
 
 {% macro json_object(column, path) -%}
-    {{ return(adapter.dispatch('json_object', 'headrace')(column, path)) }}
-{%- endmacro %}
-
-{% macro default__json_object(column, path) -%}
-    {#- A JSON null is no value, like everywhere else. -#}
-    nullif(json_extract({{ column }}, '${{ json_path(path) }}'), cast('null' as json))
-{%- endmacro %}
-
-{% macro bigquery__json_object(column, path) -%}
-    {%- set value = 'json_query(' ~ column ~ ", '$" ~ json_path(path) ~ "')" -%}
-    case when json_type({{ value }}) <> 'null' then {{ value }} end
-{%- endmacro %}
-
-{% macro snowflake__json_object(column, path) -%}
-    strip_null_value({{ column }}:{{ json_path(path)[1:] }})
-{%- endmacro %}
-
-{% macro redshift__json_object(column, path) -%}
-    {%- set value = column ~ json_path(path) -%}
-    case when json_typeof({{ value }}) <> 'null' then {{ value }} end
+    {{ return(adapter.dispatch('headrace_json_object', 'headrace')(column, path)) }}
 {%- endmacro %}
 
 
 {% macro json_texts(column, paths) -%}
-    {{ return(adapter.dispatch('json_texts', 'headrace')(column, paths)) }}
-{%- endmacro %}
-
-{% macro default__json_texts(column, paths) -%}
-    {{ column }}
-{%- endmacro %}
-
-{% macro duckdb__json_texts(column, paths) -%}
-    {#- DuckDB reads the text of the JSON anew for each call: once for 40 paths is 8 times as quick as 40 times. -#}
-    json_value({{ column }}, [
-        {%- for path in paths %}
-        '${{ json_path(path) }}'{{ ',' if not loop.last }}
-        {%- endfor %}
-    ])
+    {{ return(adapter.dispatch('headrace_json_texts', 'headrace')(column, paths)) }}
 {%- endmacro %}
 
 
 {% macro json_texts_item(texts, paths, path) -%}
-    {{ return(adapter.dispatch('json_texts_item', 'headrace')(texts, paths, path)) }}
-{%- endmacro %}
-
-{% macro default__json_texts_item(texts, paths, path) -%}
-    {{ json_text(texts, path) }}
-{%- endmacro %}
-
-{% macro duckdb__json_texts_item(texts, paths, path) -%}
-    json_extract_string({{ texts }}[{{ paths.index(path) + 1 }}], '$')
+    {{ return(adapter.dispatch('headrace_json_texts_item', 'headrace')(texts, paths, path)) }}
 {%- endmacro %}
 
 
@@ -226,42 +115,12 @@
 
 
 {% macro try_cast(text, data_type) -%}
-    {{ return(adapter.dispatch('try_cast', 'headrace')(text, data_type)) }}
-{%- endmacro %}
-
-{% macro default__try_cast(text, data_type) -%}
-    try_cast({{ text }} as {{ warehouse_type(data_type) }})
-{%- endmacro %}
-
-{% macro bigquery__try_cast(text, data_type) -%}
-    safe_cast({{ text }} as {{ warehouse_type(data_type) }})
+    {{ return(adapter.dispatch('headrace_try_cast', 'headrace')(text, data_type)) }}
 {%- endmacro %}
 
 
 {% macro rounded(text) -%}
-    {{ return(adapter.dispatch('rounded', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__rounded(text) -%}
-    try_cast({{ text }} as bigint)
-{%- endmacro %}
-
-{% macro bigquery__rounded(text) -%}
-    safe_cast(round(safe_cast({{ text }} as bignumeric)) as int64)
-{%- endmacro %}
-
-{% macro snowflake__rounded(text) -%}
-    {#- Its bigint holds 38 digits. -#}
-    {%- set number = try_cast(text, 'bigint') -%}
-    case when {{ number }} between -9223372036854775808 and 9223372036854775807 then {{ number }} end
-{%- endmacro %}
-
-{% macro redshift__rounded(text) -%}
-    {%- set number = 'try_cast(' ~ text ~ ' as decimal(38, 9))' -%}
-    case
-        when {{ number }} > -9223372036854775808.5 and {{ number }} < 9223372036854775807.5
-            then cast(round({{ number }}) as bigint)
-    end
+    {{ return(adapter.dispatch('headrace_rounded', 'headrace')(text)) }}
 {%- endmacro %}
 
 
@@ -277,61 +136,16 @@
 
 
 {% macro matches(text, pattern) -%}
-    {{ return(adapter.dispatch('matches', 'headrace')(text, pattern)) }}
-{%- endmacro %}
-
-{% macro duckdb__matches(text, pattern) -%}
-    regexp_full_match({{ text }}, '{{ pattern }}')
-{%- endmacro %}
-
-{% macro bigquery__matches(text, pattern) -%}
-    regexp_contains({{ text }}, r'^(?:{{ pattern }})$')
-{%- endmacro %}
-
-{% macro snowflake__matches(text, pattern) -%}
-    regexp_like({{ text }}, '{{ pattern }}')
-{%- endmacro %}
-
-{% macro redshift__matches(text, pattern) -%}
-    {{ text }} ~ '^({{ pattern }})$'
+    {{ return(adapter.dispatch('headrace_matches', 'headrace')(text, pattern)) }}
 {%- endmacro %}
 
 
 {# A cast would read it in the zone of the session. -#}
 {% macro time_without_offset(text) -%}
-    {{ return(adapter.dispatch('time_without_offset', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__time_without_offset(text) -%}
-    try_cast({{ text }} as timestamp) at time zone 'UTC'
-{%- endmacro %}
-
-{% macro bigquery__time_without_offset(text) -%}
-    timestamp(safe_cast({{ with_seconds(text) }} as datetime), 'UTC')
-{%- endmacro %}
-
-{% macro snowflake__time_without_offset(text) -%}
-    try_cast({{ text }} as timestamp_ntz)
+    {{ return(adapter.dispatch('headrace_time_without_offset', 'headrace')(text)) }}
 {%- endmacro %}
 
 
 {% macro time_with_offset(text) -%}
-    {{ return(adapter.dispatch('time_with_offset', 'headrace')(text)) }}
-{%- endmacro %}
-
-{% macro default__time_with_offset(text) -%}
-    try_cast({{ text }} as timestamptz)
-{%- endmacro %}
-
-{% macro bigquery__time_with_offset(text) -%}
-    safe_cast({{ with_seconds(text) }} as timestamp)
-{%- endmacro %}
-
-{% macro snowflake__time_with_offset(text) -%}
-    cast(convert_timezone('UTC', try_cast({{ text }} as timestamp_tz)) as {{ type_timestamptz() }})
-{%- endmacro %}
-
-{# BigQuery reads no time that lacks them. -#}
-{% macro with_seconds(text) -%}
-    regexp_replace({{ text }}, r'^([^:]*:[0-9]{2})($|[Z+-])', r'\1:00\2')
+    {{ return(adapter.dispatch('headrace_time_with_offset', 'headrace')(text)) }}
 {%- endmacro %}

@@ -2,15 +2,7 @@
 
 {# Patterns here have no backslash: some warehouses want it twice. -#}
 {% macro regexp_replace_all(text, pattern, by='') -%}
-    {{ return(adapter.dispatch('regexp_replace_all', 'headrace')(text, pattern, by)) }}
-{%- endmacro %}
-
-{% macro default__regexp_replace_all(text, pattern, by) -%}
-    regexp_replace({{ text }}, '{{ pattern }}', '{{ by }}')
-{%- endmacro %}
-
-{% macro duckdb__regexp_replace_all(text, pattern, by) -%}
-    regexp_replace({{ text }}, '{{ pattern }}', '{{ by }}', 'g')
+    {{ return(adapter.dispatch('headrace_regexp_replace_all', 'headrace')(text, pattern, by)) }}
 {%- endmacro %}
 
 

@@ -4,14 +4,14 @@
     {%- endif -%}
 
 with events as (
-    {{ events_of_users() | indent(4) }}
+    {{ headrace.events_of_users() | indent(4) }}
 ),
 
 visits as (
     select
         known_user_id,
         event_time,
-        {{ period_start(local_day('event_time'), period) }} as visit_period,
+        {{ headrace.period_start(headrace.local_day('event_time'), period) }} as visit_period,
         case when {{ start }} then 1 else 0 end as is_start,
         case when {{ back }} then 1 else 0 end as is_back
     from events

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -741,11 +742,23 @@ OWN_MODELS = {
     "fails": "select cast(replay_url as integer) as number from {{ ref('sessions') }}",
     "left_out": "select full_session_id from {{ ref('sessions') }}",
     "own": "{{ config(materialized='incremental', unique_key='id', incremental_strategy='merge') }} select 'a' as id",
+    "clicked": """{{ headrace.funnel([{'name': 'Click', 'where': "event_type = 'click'"}], within='1 hour') }}""",
+    "came_back": "{{ headrace.retention('week') }}",
 }
 
 
+def own_macros() -> str:
+    """Macros of a user's own that happen to have the names of ours."""
+    rooms = "".join(path.read_text() for path in (PROJECT / "macros").glob("*.sql"))
+    names = [name for name in re.findall(r"{%-? macro (\w+)", rooms) if "__" not in name]
+    assert {"now", "percentile"} <= set(names)
+    prefixed = [f"{prefix}{name}" for name in names for prefix in ("", "default__", "duckdb__")]
+    return "".join(f"{{% macro {name}() %}}not ours{{% endmacro %}}\n" for name in prefixed)
+
+
 def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
-    """A model and a test of the user's own that fail, and a model that is left out, are no part of the merge."""
+    """A model and a test of the user's own that fail, and a model that is left out, are no part of the merge; their
+    macros replace none of ours."""
     shop = tmp_path / "shop"
     (shop / "models").mkdir(parents=True)
     project = {
@@ -753,6 +766,7 @@ def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
         "profile": "headrace",
         "models": {"shop": {"+materialized": "table"}},
         "dispatch": [{"macro_namespace": "dbt", "search_order": ["shop", "headrace", "dbt"]}],
+        "vars": {"reporting_timezone": "UTC"},
     }
     (shop / "dbt_project.yml").write_text(json.dumps(project))
     (shop / "packages.yml").write_text(json.dumps({"packages": [{"local": str(PROJECT)}]}))
@@ -773,6 +787,8 @@ def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
         )
     )
     (shop / "models" / "sessions_of_ours.sql").write_text("select null as n from {{ ref('sessions') }}")
+    (shop / "macros").mkdir()
+    (shop / "macros" / "own.sql").write_text(own_macros())
     warehouse.load([event("a")], "f1")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
@@ -789,8 +805,33 @@ def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
     assert ended["not_null_sessions_of_ours_n"] == "fail"
     assert "left_out" not in ended
     assert warehouse.row("product_marts.sessions", full_session_id="1:7")["total_events"] == 1
+    assert warehouse.row("product.clicked", name="Click")["sessions"] == 1
+    assert warehouse.row("product.came_back", weeks_later=0)["returned"] == 1
     assert warehouse.count("product.raw_events") == 0
     assert warehouse.query("select is_merged from product.loaded_files") == [{"is_merged": True}]
+
+
+def test_every_engine_says_what_each_has_to(empty):
+    """What has no default is in each file of macros/engines; elsewhere it is an error that says what to write."""
+    assert empty.dbt("parse", "--write-json").success
+    manifest = json.loads((empty.target / "manifest.json").read_text())
+    macros = [m for m in manifest["macros"].values() if m["package_name"] == "headrace"]
+    needed = {
+        m["name"].removeprefix("default__")
+        for m in macros
+        if m["name"].startswith("default__") and "not_supported(" in m["macro_sql"]
+    }
+    assert needed
+    engines = {path.stem for path in (PROJECT / "macros" / "engines").glob("*.sql")} - {"default"}
+    assert engines
+    for engine in engines:
+        says = {m["name"] for m in macros if m["original_file_path"].endswith(f"engines/{engine}.sql")}
+        assert {f"{engine}__{name}" for name in needed} <= says, engine
+        assert all(name.startswith(f"{engine}__") for name in says), engine
+    said = []
+    heard = {"callbacks": [lambda message: said.append(message.info.msg)]}
+    assert not empty.dbt("run-operation", "default__headrace_utc_day", "--args", "{column: x}", **heard).success
+    assert "headrace_utc_day is not supported on duckdb; write duckdb__headrace_utc_day in" in "".join(said)
 
 
 CHANGED_VARS: Row = {
@@ -917,6 +958,11 @@ def test_tables_of_an_earlier_version_are_made_anew(warehouse):
     assert warehouse.published()["product_marts.sessions"][0] == tables["product_marts.sessions"][0]
 
 
+def bare(macro: str) -> str:
+    """The name by which models call a macro, from what an engine calls its own."""
+    return macro.rpartition("__")[2].removeprefix("headrace_")
+
+
 def test_everything_is_described(empty):
     warehouse = empty
     result = warehouse.dbt("docs", "generate", "--write-json")
@@ -936,7 +982,7 @@ def test_everything_is_described(empty):
     macros = [m for m in manifest["macros"].values() if m["package_name"] == "headrace"]
     assert macros
     # What differs between warehouses is described once.
-    described = {m["name"].rpartition("__")[2] for m in macros if m["description"]}
+    described = {bare(m["name"]) for m in macros if m["description"]}
     for macro in macros:
-        assert macro["name"].rpartition("__")[2] in described, macro["name"]
+        assert bare(macro["name"]) in described, macro["name"]
         assert all(argument["description"] for argument in macro["arguments"]), macro["name"]
