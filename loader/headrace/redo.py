@@ -83,7 +83,7 @@ def days_of(pipeline: dlt.Pipeline, target: Target, since: date, until: date | N
         "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
         *span * 3,
     )
-    days = {at.astimezone(timezone.utc).date() for first, last, _ in found for at in (first, last)}
+    days = {_utc(at).date() for first, last, _ in found for at in (first, last)}
     return Days(sorted(days), sum(count for _, _, count in found))
 
 
@@ -108,3 +108,8 @@ def ask(pipeline: dlt.Pipeline, target: Target, found: Days, reason: str) -> Non
             + ", ".join(["(%s, %s, %s, %s, %s)"] * len(rows)),
             *(value for row in rows for value in row),
         )
+
+
+def _utc(at: datetime) -> datetime:
+    """A time of a table of dbt's, which on Snowflake has no zone and is in UTC."""
+    return at.astimezone(timezone.utc) if at.tzinfo else at
