@@ -41,12 +41,42 @@
 {%- endmacro %}
 
 
-{% macro unless_skipped(rows, columns) -%}
+{% macro made_by_loader(table) -%}
     {#- A unit test's graph has no sources. -#}
     {%- if execute and graph.sources is defined -%}
-        {%- set declared = graph.sources['source.headrace.loader.skipped'] -%}
-        {%- set skipped = adapter.get_relation(declared.database, declared.schema, declared.identifier) -%}
+        {%- set declared = graph.sources['source.headrace.loader.' ~ table] -%}
+        {{ return(adapter.get_relation(declared.database, declared.schema, declared.identifier)) }}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro requests() -%}
+    {%- set redo = made_by_loader('redo') -%}
+    {%- if redo and built('batch_loads') -%}
+        {{ return(day_spans(
+            'select first_day, last_day, device_id from ' ~ redo
+            ~ ' where request_id in (select load_id from ' ~ built('batch_loads') ~ ')'
+        )) }}
+    {%- endif -%}
+    {{ return([]) }}
+{%- endmacro %}
+
+
+{% macro is_requested(rows) -%}
+    {%- set spans, devices = [], [] -%}
+    {%- for first_day, last_day, device_id in requests() -%}
+        {%- do spans.append((first_day, last_day)) -%}
+        {%- do devices.append(device_id) -%}
+    {%- endfor -%}
+    {{ literal_days(rows ~ '.event_time', spans) }}
+    {%- if devices and none not in devices %}
+        and {{ rows }}.device_id in ({{ devices | unique | join(', ') }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro unless_skipped(rows, columns) -%}
+    {%- set skipped = made_by_loader('skipped') -%}
     {%- if not skipped -%}
         1 = 1
     {%- else -%}
@@ -198,6 +228,11 @@ inner join
                         ~ timestamptz(kept_since.strftime('%Y-%m-%d %H:%M:%S')) ~ ')'
                     ) -%}
                 {%- endif -%}
+            {%- endif -%}
+            {%- if requests() -%}
+                {%- do run_query(
+                    'delete from ' ~ made_by_loader('redo') ~ ' where request_id in (select load_id from ' ~ loads ~ ')'
+                ) -%}
             {%- endif -%}
             {%- if cursor -%}
                 {%- do run_query(

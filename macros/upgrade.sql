@@ -10,8 +10,7 @@
 
 {% macro forget_built_views() -%}
     {%- if execute and flags.WHICH in ('run', 'build') -%}
-        {%- set declared = graph.sources['source.headrace.loader.built_views'] -%}
-        {%- set relation = adapter.get_relation(declared.database, declared.schema, declared.identifier) -%}
+        {%- set relation = made_by_loader('built_views') -%}
         {%- if relation -%}
             {#- In a transaction, or in the one that reading columns has begun, where the warehouse has such. -#}
             {%- call statement('forget_built_views', auto_begin=true) -%}

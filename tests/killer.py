@@ -142,6 +142,13 @@ BUILD_POINTS: dict[str, Call | Statement] = {
 }
 """Points of `sync` after its load."""
 
+REBUILD_POINTS: dict[str, Call | Statement] = {
+    "the days are requested": Call("after", "headrace.redo:ask"),
+    "merged into int_parsed_events": Statement("committed", r'^merge into \S*"int_parsed_events"'),
+    "the request has gone": Statement("committed", r'^delete from \S*"redo"'),
+}
+"""Points of `rebuild` beside those."""
+
 CLEANING = "cleaning up after a kill"
 
 
@@ -155,5 +162,5 @@ def main(warehouse: str, point: str, arguments: list[str]) -> None:
     """Run headrace in this process to the point where it is to die."""
     from headrace.cli import main as headrace
 
-    points(warehouse)[point].plant()
+    {**points(warehouse), **REBUILD_POINTS}[point].plant()
     headrace(arguments)

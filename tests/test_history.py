@@ -343,7 +343,7 @@ def differences(warehouse: Warehouse, histories: list[Steps], builds: list[bool]
 def whole(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     """All of the tables and views that are made from events, but for the mark of the build that made them."""
     names = warehouse.rows(
-        "select table_schema, table_name, string_agg('\"' || column_name || '\"', ', ' order by ordinal_position) "
+        "select table_schema, table_name, string_agg('\"' || column_name || '\"', ', ' order by column_name) "
         "from information_schema.columns where column_name <> '_invocation_id' "
         "and (table_schema = '{p}_marts' or table_schema = '{p}' and starts_with(table_name, 'int_')) group by 1, 2"
     )

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from headrace.cli import plain
 from headrace.codes import lasts, refusal_of_file
 from headrace.errors import LoadError, UsageError
 from headrace.load import connected
+from headrace.redo import Request
 from headrace.skip import skip
 from headrace.status import FeedStatus, Status
 from headrace.status import status as read_status
@@ -222,7 +224,7 @@ def state(**fields: Any) -> Status:
     }
     known |= {"queued_loads": 0, "queued_rows": 0, "queued_since": None, "files": {}, "feeds": [feed], "rejected": []}
     known |= {"export_until": None, "unread": []}
-    return Status(**{**known, "wrong_clocks": 0, "skipped": [], **fields})
+    return Status(**{**known, "wrong_clocks": 0, "skipped": [], "redo": [], **fields})
 
 
 def test_each_reason_to_be_red() -> None:
@@ -234,6 +236,9 @@ def test_each_reason_to_be_red() -> None:
     assert problems() == []
     assert "loads wait for a green build" in problems(queued_loads=1, queued_since=old)[0]
     assert problems(queued_loads=1, queued_since=now) == []
+    asked = Request(old.date(), old.date(), 0, "a new zone", old)
+    assert "days wait to be done again" in problems(redo=[asked])[0]
+    assert problems(redo=[replace(asked, since=now)]) == []
     assert "newest published hour" in problems(newest_hour=old)[0]
     assert problems(newest_hour=None) == []  # a feed of loose files
     assert "newest published event" in problems(newest_event=old)[0]

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from .errors import HeadraceError
 if TYPE_CHECKING:
     from .load import Plan
     from .status import Status
-    from .sync import Summary
+    from .sync import Rebuilt, Summary
 
 # What loads or builds is imported by the command that needs it: dlt and dbt take seconds, and `--help` needs neither.
 
@@ -100,6 +101,9 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
         except ValueError:
             self.fail(f"{value!r} is no time such as 2026-03-02 or 2026-03-02T14:00", param, context)
         return at.astimezone(timezone.utc) if at.tzinfo else at.replace(tzinfo=timezone.utc)
+
+
+DAY = click.DateTime(["%Y-%m-%d"])
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]
@@ -205,7 +209,7 @@ def sync(
         _print_plan(run.plan(feed, to, span))
     else:
         build_models, is_quiet = not no_build, bool(memo and not memo.database)
-        _print_summary(feed, lambda tell: run.sync(call, to, tell, span, build_models, is_quiet))
+        _print_summary(shown(feed), lambda tell: run.sync(call, to, tell, span, build_models, is_quiet))
 
 
 @main.command()
@@ -221,13 +225,37 @@ def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dr
     each; cut short, the same call goes on where it was.
     """
     from . import sync as run
+    from .feed import shown
     from .load import Span
 
     if dry_run:
         found = run.plan(feed, target, Span(since, until, everything=True))
         _print_plan(found, also=found.unchanged)
     else:
-        _print_summary(feed, lambda tell: run.backfill(feed, target, tell, Span(since, until)))
+        _print_summary(shown(feed), lambda tell: run.backfill(feed, target, tell, Span(since, until)))
+
+
+@main.command()
+@click.option("--since", type=DAY, required=True, help="The first day (UTC).")
+@click.option("--until", type=DAY, help="The last day (default: the last that has events).")
+@click.option("--dry-run", is_flag=True, help="Say which days and how many events, and stop.")
+@on_target
+def rebuild(target: Any, since: datetime, until: datetime | None, dry_run: bool) -> None:
+    """Make anew what is made from the events of some days: sessions, pages, elements, days.
+
+    After a change of a var or of a model, or to repair a table. Nothing is loaded, and events stay as they are. It goes
+    a few days at a time with a build for each; cut short, the next sync goes on.
+    """
+    from . import sync as run
+
+    first, last = since.date(), until.date() if until else None
+    if dry_run:
+        found = run.days_of(target, first, last)
+        for start, end in found.slices():
+            output.print(f"{start} to {end}")
+        output.print(f"{len(found.days):,} days with {found.events:,} events would be done again")
+    else:
+        _print_summary(f"since {first}", lambda tell: run.rebuild(target, tell, first, last))
 
 
 @main.command()
@@ -297,6 +325,9 @@ def _print_status(now: Status) -> None:
     line("newest load", _ago(now.newest_load))
     since = f", the oldest since {_ago(now.queued_since)}" if now.queued_since else ""
     line("queue", f"{now.queued_loads:,} loads with {now.queued_rows:,} rows wait for a build{since}")
+    for (asked, reason), requests in groupby(now.redo, key=lambda one: (one.since, one.reason)):
+        days = [day for one in requests for day in (one.first_day, one.last_day)]
+        line("to do again", f"{min(days)} to {max(days)}, since {_ago(asked)}: {reason}")
     line("files", ", ".join(f"{count:,} {state}" for state, count in now.files.items()) or "none")
     for feed in now.feeds:
         waiting = f"{feed.waiting_files or 0:,} files wait, {timedelta(seconds=feed.lag_seconds or 0)} behind"
@@ -406,13 +437,11 @@ def _progress() -> Iterator[Callable[..., None]]:
         yield tell
 
 
-def _print_summary(feed: str, run: Callable[[Callable[..., None]], Summary]) -> None:
-    from .feed import shown
-
+def _print_summary(what: str, run: Callable[[Callable[..., None]], Summary | Rebuilt]) -> None:
     started = time.monotonic()
     with _progress() as tell:
         summary = run(tell)
-    output.print(plain(f"{shown(feed)} -> {summary.label}"))
+    output.print(plain(f"{what} -> {summary.label}"))
     numbers = {**summary.counts(), "seconds": round(time.monotonic() - started, 1)}
     _print_table(numbers.keys(), [tuple(numbers.values())])
     for note in summary.notes():

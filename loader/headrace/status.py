@@ -15,6 +15,7 @@ from dlt.common.destination.exceptions import DestinationException
 from .errors import HeadraceError
 from .feed import Feed, shown
 from .load import COMPLETE, NEWEST, QUEUED, UNREAD, connected, plan_of, query
+from .redo import Request, waiting
 from .skip import Skipped, skipped
 from .target import Target
 
@@ -89,6 +90,8 @@ class Status:
     wrong_clocks: int
     """Events whose clock was wrong when they were loaded: more than a day ahead of processed_time, or before 2000."""
     skipped: list[Skipped]
+    redo: list[Request]
+    """Days that wait to be done again."""
 
     def problems(self, max_age: timedelta) -> Iterator[str]:
         """Why what is published is older than that, or will be; nothing when all is well."""
@@ -97,6 +100,8 @@ class Status:
             yield f"builds fail since {_utc(self.failing.since)}: {self.failing.message}"
         if self.queued_since and self.queued_since < oldest:
             yield f"loads wait for a green build since {_utc(self.queued_since)}"
+        if self.redo and self.redo[0].since < oldest:
+            yield f"days wait to be done again since {_utc(self.redo[0].since)}: {self.redo[0].reason}"
         if self.newest_event is None:
             yield "nothing is published"
         elif self.newest_event < oldest:
@@ -183,6 +188,7 @@ def status(target: Target) -> Status:
             rejected=[Rejections(*row) for row in rejected],
             wrong_clocks=int(clocks[0][0]) if clocks else 0,
             skipped=skipped(pipeline),
+            redo=waiting(pipeline),
             export_until=None if _has_cut(target) else _export_until(pipeline, ledger),
             unread=[path for (path,) in unread],
         )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import astuple, dataclass, field
-from datetime import datetime, timezone
+from dataclasses import asdict, astuple, dataclass, field
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
 import dlt
 
 from . import load as loading
-from . import views
+from . import redo, views
 from .errors import BuildError, HeadraceError
 from .feed import Feed
 from .idle import Call, fingerprint
@@ -91,6 +92,25 @@ class Summary:
         return notes
 
 
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuild did."""
+
+    label: str
+    found: redo.Days
+    merged: Merged
+    """What the loads came to that waited for a build, too; what is done again counts nowhere."""
+    build_said: list[str] = field(default_factory=list)
+
+    def counts(self) -> dict[str, int | str]:
+        """The numbers of the closing table: days that have events, these events, and those of a sync."""
+        return {"days": len(self.found.days), "events": self.found.events, **asdict(self.merged)}
+
+    def notes(self) -> list[str]:
+        """What else a person should know."""
+        return self.build_said
+
+
 def sync(
     call: Call, target: Target, tell: Tell, span: Span = NEWEST, build_models: bool = True, is_quiet: bool = False
 ) -> Summary:
@@ -110,7 +130,7 @@ def sync(
     """
     if is_quiet:
         with connected(target) as pipeline:
-            if views.stand(pipeline, made_from(target)) and not _waits(pipeline):
+            if views.stand(pipeline, made_from(target)) and not (_waits(pipeline) or redo.waiting(pipeline)):
                 return Summary(target.label, Loaded(), Merged() if build_models else None)
     tell("listing the feed")
     call.forget()
@@ -153,8 +173,38 @@ def backfill(address: str, target: Target, tell: Tell, span: Span) -> Summary:
             build=lambda: merged.append(_build(target, tell, said)),
             progress=lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total),
         )
-    totals = Merged(*map(sum, zip(*map(astuple, merged), strict=True)))
-    return Summary(target.label, loaded, totals, said)
+    return Summary(target.label, loaded, _total(merged), said)
+
+
+def rebuild(target: Target, tell: Tell, since: date, until: date | None = None) -> Rebuilt:
+    """Make anew what is made from the events of some days, without loading anything, a few days at a time.
+
+    All of it is requested at once. When it is cut short, the next sync goes on. The same call does all of it again, as
+    the project may be another one by then.
+
+    Args:
+        target: where.
+        tell: is told how far it is.
+        since: the first day (UTC).
+        until: the last one; None for the last that has events.
+
+    Raises:
+        HeadraceError: see redo.days_of, alone and build. What was not done stays requested.
+    """
+    tell("looking for the days")
+    said: list[str] = []
+    with alone(target):
+        with connected(target, writes=True) as pipeline:
+            found = redo.days_of(pipeline, target, since, until)
+            reason = f"headrace rebuild --since {since}{f' --until {until}' if until else ''}"
+            redo.ask(pipeline, target, found, reason)
+        return Rebuilt(target.label, found, _build(target, tell, said), said)
+
+
+def days_of(target: Target, since: date, until: date | None = None) -> redo.Days:
+    """What a rebuild would do again. Raises UsageError as it does."""
+    with connected(target) as pipeline:
+        return redo.days_of(pipeline, target, since, until)
 
 
 def plan(address: str, target: Target, span: Span = NEWEST) -> Plan:
@@ -170,17 +220,40 @@ def forget(address: str, target: Target) -> None:
 
 
 def _build(target: Target, tell: Tell, said: list[str], everything: bool = False) -> Merged:
-    from .build import build  # imports all of dbt, which a sync without a build can do without
-
+    """Build what waits: the loads, and one request to do days again; and once more for each further request."""
     source = made_from(target)
     with connected(target, writes=True) as pipeline:
         views.prepare(pipeline, target)
+        requests = len(redo.waiting(pipeline))
         stand = not everything and views.stand(pipeline, source)
-        if stand and not _waits(pipeline):
+        if stand and not requests and not _waits(pipeline):
             return Merged()
+    builds = max(requests, 1)
+    merged = []
+    for number in range(builds):
+
+        def progress(node: str, done: int = number) -> None:
+            tell(f"dbt {node}", done, builds if builds > 1 else None)
+
+        is_last = number == builds - 1
+        merged.append(_build_once(target, progress, said, source, everything and is_last, leaves_views=stand))
+        stand = True
+    return _total(merged)
+
+
+def _build_once(
+    target: Target,
+    progress: Callable[[str], None],
+    said: list[str],
+    source: str,
+    everything: bool,
+    leaves_views: bool,
+) -> Merged:
+    from .build import build  # imports all of dbt, which a sync without a build can do without
+
     began = datetime.now(timezone.utc)
     try:
-        built = build(target, lambda node: tell(f"dbt {node}"), everything, leaves_views=stand)
+        built = build(target, progress, everything, leaves_views)
     except BuildError as error:
         with suppress(HeadraceError):  # what the build failed of comes first
             _remember(target, began, error)
@@ -192,6 +265,10 @@ def _build(target: Target, tell: Tell, said: list[str], everything: bool = False
         if failed and failed[0][0]:
             query(pipeline, "delete from failed_builds where started_time is not null")
         return _merged(pipeline)
+
+
+def _total(merged: list[Merged]) -> Merged:
+    return Merged(*map(sum, zip(*map(astuple, merged), strict=True)))
 
 
 def _remember(target: Target, began: datetime, error: BuildError) -> None:
@@ -218,7 +295,8 @@ def _merged(pipeline: dlt.Pipeline) -> Merged:
     """
     days = query(
         pipeline,
-        "select min(event_time), max(event_time) from event_batch where event_time is not null group by "
+        "select min(event_time), max(event_time) from event_batch where event_time is not null and not _is_redone "
+        "group by "
         "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
     )
     counts = query(
@@ -231,7 +309,7 @@ def _merged(pipeline: dlt.Pipeline) -> Merged:
         "left join delivered_events as d on b._source_event_id = d._source_event_id and b._is_delivered "
         "left join batch_loads as f on e._first_load_id = f.load_id "
         "left join batch_loads as c on e._changed_load_id = c.load_id "
-        f"where {'e.event_time between %s and %s or ' * len(days)}e.event_time is null",
+        f"where not b._is_redone and ({'e.event_time between %s and %s or ' * len(days)}e.event_time is null)",
         *(moment for day in days for moment in day),
     )
     return Merged(*(int(count or 0) for row in counts for count in row))

@@ -49,7 +49,9 @@ from {{ managed }}
 {%- set lowest_time = timestamptz('0001-01-01 00:00:00') -%}
 
 with batch as (
-    select * from {{ ref('event_batch') }}
+    select *
+    from {{ ref('event_batch') }}
+    where not _is_redone
 ),
 
 -- Text from the queue becomes JSON here and is written once, whatever the batch keeps of a row.

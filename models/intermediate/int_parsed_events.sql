@@ -28,7 +28,12 @@ with live as (
         and {{ batch_rows('events', ref('events'), 'event_id') }}
         {%- if not var('managed_events') %}
         -- What came once more changed nothing.
-        and events._changed_load_id in (select loads.load_id from {{ batch_loads }} as loads)
+        and (
+            events._changed_load_id in (select loads.load_id from {{ batch_loads }} as loads)
+            {%- if requests() %}
+            or ({{ is_requested('events') }})
+            {%- endif %}
+        )
         {%- endif %}
     {%- endif %}
 ),

@@ -1,6 +1,7 @@
 {#- Not by ref: these are built after this, from what this finds. None on the first run. -#}
 {%- set parsed_events, wrong_clocks = built('int_parsed_events'), built('int_wrong_clocks') -%}
-{%- set sessions = built('int_sessions') -%}
+{%- set sessions, session_days = built('int_sessions'), built('int_session_days') -%}
+{%- set no_session = 'cast(null as ' ~ warehouse_type('varchar') ~ ') as full_session_id' -%}
 {%- set event_batch = ref('event_batch') %}
 
 -- Asked of events: a nulling row may lack the session that its event had. And of what was made of them before: a newer
@@ -55,4 +56,29 @@ select
     {{ utc_day('sessions.end_time') }} as last_day
 from {{ sessions }} as sessions
 where sessions.full_session_id in (select touched.full_session_id from touched)
+{%- endif %}
+
+{%- if requests() %}
+{%- for days in (-1, 0, 1) %}
+union all
+-- By the zone that reporting_timezone named before, an event may have been on the day before or after.
+select distinct
+    {{ no_session }},
+    cast({{ dbt.dateadd('day', days, 'touched.first_day') }} as date) as day,
+    touched.first_day,
+    touched.last_day
+from touched
+where touched.first_day is not null
+{%- endfor %}
+{%- if session_days %}
+union all
+-- The days of a session whose row was lost.
+select
+    session_days.full_session_id,
+    cast(null as date) as day,
+    cast({{ dbt.dateadd('day', -1, 'session_days.day') }} as date) as first_day,
+    cast({{ dbt.dateadd('day', 1, 'session_days.day') }} as date) as last_day
+from {{ session_days }} as session_days
+where session_days.full_session_id in (select touched.full_session_id from touched)
+{%- endif %}
 {%- endif %}

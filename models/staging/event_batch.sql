@@ -4,6 +4,10 @@
     '_is_withdrawn', '_source_event_id',
 ] -%}
 {%- set no_position = 'cast(null as ' ~ warehouse_type('bigint') ~ ') as _position' -%}
+{#- Not ref('events'): events is built from this model. None on the first run. -#}
+{%- set events = built('events') -%}
+{#- Whose requests are asked for. -#}
+{%- do ref('batch_loads') -%}
 
 {%- if var('managed_events') -%}
 
@@ -45,27 +49,27 @@ untimed as (
     from written
     where 1 = 0
     {%- endif %}
-)
+),
 
-select
-    written.event_id,
-    coalesce(written.event_time, untimed.event_time) as event_time,
-    {%- for column in columns if column != 'event_time' %}
-    written.{{ column }},
-    {%- endfor %}
-    {{ no_position }},
-    written.event_id as _earlier_event_id,
-    true as _is_delivered,
-    written._is_reordered,
-    false as _is_export
-from written
-left join untimed on written.event_id = untimed.event_id
+batch as (
+    select
+        written.event_id,
+        coalesce(written.event_time, untimed.event_time) as event_time,
+        {%- for column in columns if column != 'event_time' %}
+        written.{{ column }},
+        {%- endfor %}
+        {{ no_position }},
+        written.event_id as _earlier_event_id,
+        true as _is_delivered,
+        written._is_reordered,
+        false as _is_export
+    from written
+    left join untimed on written.event_id = untimed.event_id
+)
 
 {%- else -%}
 
 {%- set delivered_events = ref('delivered_events') -%}
-{#- Not ref('events'): events is built from this model. None on the first run. -#}
-{%- set events = built('events') -%}
 {%- set sequenced = '(select event_time from ' ~ delivered_events ~ ' as delivered where _is_sequenced)' -%}
 
 with delivered as (
@@ -164,66 +168,95 @@ placed as (
             '_source_event_id',
         ]) }} as event_id
     from ranked
+),
+
+batch as (
+    select
+        coalesce(placed.event_id, delivered._known_event_id, delivered._source_event_id) as event_id,
+        {%- for column in columns %}
+        delivered.{{ column }},
+        {%- endfor %}
+        delivered._position,
+        coalesce(known.event_id, delivered._known_event_id, placed.event_id, delivered._source_event_id)
+            as _earlier_event_id,
+        true as _is_delivered,
+        false as _is_reordered,
+        delivered._is_export
+    from delivered
+    left join placed on delivered._source_event_id = placed._source_event_id
+    left join known on delivered._source_event_id = known._source_event_id
+
+    union all
+
+    -- What comes after the first of them that was delivered, and all of it when a killed build is repeated: events has
+    -- moved it by then, but nothing after events knows.
+    select
+        placed.event_id,
+        {%- for column in columns %}
+        known.{{ column }},
+        {%- endfor %}
+        {{ no_position }},
+        known.event_id as _earlier_event_id,
+        false as _is_delivered,
+        false as _is_reordered,
+        -- Exports are not sequenced.
+        false as _is_export
+    from known
+    inner join placed on known._source_event_id = placed._source_event_id
+    left join delivered on known._source_event_id = delivered._source_event_id
+    where
+        delivered._source_event_id is null
+        and known.event_time >= known.first_delivered_time
+
+    union all
+
+    -- The rows that these leave behind, now or before.
+    select
+        existing.event_id,
+        {%- for column in columns %}
+        {% if column in ('event_type', '_content_hash') -%}
+        cast(null as {{ warehouse_type('varchar') }}) as {{ column }},
+        {%- else -%}
+        existing.{{ column }},
+        {%- endif %}
+        {%- endfor %}
+        {{ no_position }},
+        existing.event_id as _earlier_event_id,
+        false as _is_delivered,
+        true as _is_reordered,
+        false as _is_export
+    from existing
+    inner join placed on existing._source_event_id = placed._source_event_id
+    where
+        existing.event_id <> placed.event_id
+        and existing.event_time >= existing.first_delivered_time
 )
 
+{%- endif %}
+
 select
-    coalesce(placed.event_id, delivered._known_event_id, delivered._source_event_id) as event_id,
-    {%- for column in columns %}
-    delivered.{{ column }},
-    {%- endfor %}
-    delivered._position,
-    coalesce(known.event_id, delivered._known_event_id, placed.event_id, delivered._source_event_id)
-        as _earlier_event_id,
-    true as _is_delivered,
-    false as _is_reordered,
-    delivered._is_export
-from delivered
-left join placed on delivered._source_event_id = placed._source_event_id
-left join known on delivered._source_event_id = known._source_event_id
+    batch.*,
+    false as _is_redone
+from batch
+
+{%- if events and requests() %}
 
 union all
 
--- What comes after the first of them that was delivered, and all of it when a killed build is repeated: events has
--- moved it by then, but nothing after events knows.
-select
-    placed.event_id,
-    {%- for column in columns %}
-    known.{{ column }},
-    {%- endfor %}
-    {{ no_position }},
-    known.event_id as _earlier_event_id,
-    false as _is_delivered,
-    false as _is_reordered,
-    -- Exports are not sequenced.
-    false as _is_export
-from known
-inner join placed on known._source_event_id = placed._source_event_id
-left join delivered on known._source_event_id = delivered._source_event_id
-where
-    delivered._source_event_id is null
-    and known.event_time >= known.first_delivered_time
-
-union all
-
--- The rows that these leave behind, now or before.
+-- What events has of the days that a request names, so that all that is made from it is made again.
 select
     existing.event_id,
     {%- for column in columns %}
-    {% if column in ('event_type', '_content_hash') -%}
-    cast(null as {{ warehouse_type('varchar') }}) as {{ column }},
-    {%- else -%}
     existing.{{ column }},
-    {%- endif %}
     {%- endfor %}
     {{ no_position }},
-    existing.event_id as _earlier_event_id,
+    cast(null as {{ warehouse_type('varchar') }}) as _earlier_event_id,
     false as _is_delivered,
-    true as _is_reordered,
-    false as _is_export
-from existing
-inner join placed on existing._source_event_id = placed._source_event_id
+    existing._is_reordered,
+    existing._is_export,
+    true as _is_redone
+from {{ events }} as existing
 where
-    existing.event_id <> placed.event_id
-    and existing.event_time >= existing.first_delivered_time
-
+    {{ is_requested('existing') }}
+    and existing.event_id not in (select batch.event_id from batch)
 {%- endif %}
