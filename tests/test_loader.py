@@ -16,7 +16,8 @@ import pytest
 from conftest import HOUR, PROJECT, SHARED, event, ndjson, needs_real_export
 from headrace.errors import UsageError
 from headrace.feed import Feed
-from headrace.load import Loaded, load
+from headrace.load import load
+from headrace.package import Loaded
 from headrace.rows import RAW_EVENTS
 from headrace.status import status
 from headrace.target import read_target

@@ -6,28 +6,22 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Protocol
 
 import dlt
 
-from . import load as loading
-from . import views
+from . import ledger, views
 from .errors import BuildError, HeadraceError
 from .feed import Feed
 from .idle import Call, fingerprint
-from .load import INSERTED_ROWS, NEWEST, QUEUED, Loaded, Plan, Span, connected, load, plan_of, query, replay
+from .ledger import NEWEST, QUEUED, Plan, Span, plan_of
+from .load import ProgressCallback, load, replay
 from .lock import alone
+from .package import INSERTED_ROWS, Loaded
+from .pipeline import connected, query
 from .target import Target, text_type, time_type
 
 NAMED_FILES = 20
 """So many files that are not read a sync names, and as many status."""
-
-
-class Tell(Protocol):
-    """Is told of the step under way and how far it is."""
-
-    def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None:
-        """Say it."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +86,19 @@ class Summary:
 
 
 def sync(
-    call: Call, target: Target, tell: Tell, span: Span = NEWEST, build_models: bool = True, is_quiet: bool = False
+    call: Call,
+    target: Target,
+    progress: ProgressCallback,
+    span: Span = NEWEST,
+    build_models: bool = True,
+    is_quiet: bool = False,
 ) -> Summary:
     """Load what is new in a feed and, unless told otherwise, run the dbt build.
 
     Args:
         call: the feed and the project.
         target: where to.
-        tell: is told how far it is.
+        progress: is told how far it is.
         span: which hours of the feed to look at; with all of them, all data tests run, too.
         build_models: whether to build; without, the rows stay in the queue for the next build.
         is_quiet: whether feed and project are as the last sync of this machine left them, so that it is enough to ask
@@ -112,14 +111,12 @@ def sync(
         with connected(target) as pipeline:
             if views.stand(pipeline, made_from(target)) and not _waits(pipeline):
                 return Summary(target.label, Loaded(), Merged() if build_models else None)
-    tell("listing the feed")
+    progress("listing the feed")
     call.forget()
     with alone(target):
-        loaded = load(
-            Feed.at(call.feed), target, span, lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total)
-        )
+        loaded = load(Feed.at(call.feed), target, span, progress)
         said: list[str] = []
-        merged = _build(target, tell, said, span.everything) if build_models else None
+        merged = _build(target, progress, said, span.everything) if build_models else None
         summary = Summary(target.label, loaded, merged, said)
     if merged and loaded.listing and span == NEWEST:
         database = Path(target.settings["path"]) if target.type == "duckdb" else None
@@ -140,9 +137,9 @@ def _waits(pipeline: dlt.Pipeline) -> bool:
     return not queue or bool(queue[0][0])
 
 
-def backfill(address: str, target: Target, tell: Tell, span: Span) -> Summary:
+def backfill(address: str, target: Target, progress: ProgressCallback, span: Span) -> Summary:
     """Replay hours of a feed into the events, whatever was loaded before (see load.replay)."""
-    tell("listing the feed")
+    progress("listing the feed")
     merged: list[Merged] = []
     said: list[str] = []
     with alone(target):
@@ -150,8 +147,8 @@ def backfill(address: str, target: Target, tell: Tell, span: Span) -> Summary:
             Feed.at(address),
             target,
             span,
-            build=lambda: merged.append(_build(target, tell, said)),
-            progress=lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total),
+            build=lambda: merged.append(_build(target, progress, said)),
+            progress=progress,
         )
     totals = Merged(*map(sum, zip(*map(astuple, merged), strict=True)))
     return Summary(target.label, loaded, totals, said)
@@ -164,12 +161,12 @@ def plan(address: str, target: Target, span: Span = NEWEST) -> Plan:
 
 
 def forget(address: str, target: Target) -> None:
-    """Let status ask no more for a feed (see load.forget)."""
+    """Let status ask no more for a feed (see ledger.forget)."""
     with alone(target), connected(target, writes=True) as pipeline:
-        loading.forget(pipeline, address)
+        ledger.forget(pipeline, address)
 
 
-def _build(target: Target, tell: Tell, said: list[str], everything: bool = False) -> Merged:
+def _build(target: Target, progress: ProgressCallback, said: list[str], everything: bool = False) -> Merged:
     from .build import build  # imports all of dbt, which a sync without a build can do without
 
     source = made_from(target)
@@ -180,7 +177,7 @@ def _build(target: Target, tell: Tell, said: list[str], everything: bool = False
             return Merged()
     began = datetime.now(timezone.utc)
     try:
-        built = build(target, lambda node: tell(f"dbt {node}"), everything, leaves_views=stand)
+        built = build(target, lambda node: progress(f"dbt {node}"), everything, leaves_views=stand)
     except BuildError as error:
         with suppress(HeadraceError):  # what the build failed of comes first
             _remember(target, began, error)
