@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from . import formats
-from .errors import HeadraceError, LoadError, UsageError
+from .errors import HeadraceError, LoadError, UsageError, gone
 
 HOUR_FOLDER = "ingested_time="
 HOUR = re.compile(
@@ -302,8 +303,10 @@ class Feed:
         """Whether the files can be read where they lie."""
         return isinstance(self.store, LocalFileSystem)
 
-    def fetch(self, files: Iterable[FeedFile], folder: Path) -> Iterator[tuple[FeedFile, Path | HeadraceError]]:
-        """Files with where they are on local disk: in their place, or copies that are gone when the next is asked for.
+    def fetch(
+        self, files: Iterable[FeedFile], folder: Path, most_bytes: float = inf
+    ) -> Iterator[list[tuple[FeedFile, Path | HeadraceError]]]:
+        """Files, in groups of up to so many bytes, with where they are on local disk: in their place, or as copies.
 
         A file that can't be fetched comes with the reason instead: a LoadError where it has gone since it was listed.
 
@@ -311,15 +314,14 @@ class Feed:
             LoadError: the store can't be reached or fails.
         """
         if self.is_local:
-            for file in files:
-                yield file, Path(file.name)
+            for group in groups(files, most_bytes):
+                yield [(file, Path(file.name)) for file in group]
             return
-        for group in groups(files, FETCH_BYTES, FETCH_FILES):
-            copies = [folder / f"{n}" for n in range(len(group))]
+        numbers = count()
+        for group in groups(files, min(most_bytes, FETCH_BYTES), FETCH_FILES):
+            copies = [folder / f"copy_{next(numbers)}" for _ in group]
             problems = self._get(group, copies)
-            for file, copy in zip(group, copies, strict=True):
-                yield file, problems.get(file.path, copy)
-                copy.unlink(missing_ok=True)
+            yield [(file, problems.get(file.path, copy)) for file, copy in zip(group, copies, strict=True)]
 
     def _get(self, files: list[FeedFile], copies: list[Path]) -> dict[str, HeadraceError]:
         """Copy files from the store together; when that fails for one of them, one by one. What fails, by address."""
@@ -343,7 +345,7 @@ class Feed:
     def _gone(self, file: FeedFile, error: UsageError) -> HeadraceError:
         if error.__cause__ is None or not _is_missing(error.__cause__):
             return error
-        return gone(file)
+        return gone(file.path)
 
 
 def _is_hidden(name: str) -> bool:
@@ -400,12 +402,7 @@ def _walked(folder: str, above: tuple[str, ...] = ()) -> Iterator[dict[str, Any]
             yield from _walked(entry["name"], (*above, folder))
 
 
-def gone(file: FeedFile) -> LoadError:
-    """That a file was listed, and is there no more."""
-    return LoadError(f"{file.path}: the file has gone since it was listed; run it again")
-
-
-def groups(files: Iterable[FeedFile], most_bytes: int, most_files: float = inf) -> Iterator[list[FeedFile]]:
+def groups(files: Iterable[FeedFile], most_bytes: float, most_files: float = inf) -> Iterator[list[FeedFile]]:
     """Files in order, in groups of up to so many bytes and files, and of at least one."""
     group: list[FeedFile] = []
     size = 0

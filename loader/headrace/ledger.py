@@ -16,7 +16,7 @@ from .errors import HeadraceError, UsageError
 from .feed import Feed, FeedFile, shown
 from .idle import Listing
 from .pipeline import query
-from .rows import RAW_DEFINITIONS, RAW_EVENTS, TIME
+from .rows import RAW_DEFINITIONS, RAW_EVENTS, REJECTED_EVENTS, TIME
 
 LOADED_FILES = pa.schema(
     [
@@ -35,16 +35,6 @@ LOADED_FILES = pa.schema(
         ("is_recreated", pa.bool_()),
         ("is_merged", pa.bool_()),
         ("is_export", pa.bool_()),
-        ("_dlt_load_id", pa.string()),
-    ]
-)
-
-REJECTED_EVENTS = pa.schema(
-    [
-        ("file", pa.string()),
-        ("position", pa.int64()),
-        ("reason", pa.string()),
-        ("content", pa.string()),
         ("_dlt_load_id", pa.string()),
     ]
 )

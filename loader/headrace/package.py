@@ -3,50 +3,45 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from . import checks, formats, reading
+from . import workers
 from .destination import failure, lift_memory_limit
-from .errors import HeadraceError, LoadError, UsageError
-from .feed import Feed, FeedFile, gone, groups
+from .errors import HeadraceError, LoadError
+from .feed import Feed, FeedFile, groups
 from .formats.source import Source
 from .idle import Listing
-from .ledger import LOADED_FILES, REJECTED_EVENTS, STAGING, SYNCS, UNREAD, Known, discard_unfinished, is_news
+from .ledger import LOADED_FILES, STAGING, SYNCS, UNREAD, Known, discard_unfinished, is_news
 from .pipeline import stages
-from .rows import BLOCK_BYTES, RAW_DEFINITIONS, RAW_EVENTS, Tally
+from .reading import PARQUET_BYTES, Found, Into, Part, Task, parts, read
+from .rows import RAW_DEFINITIONS, RAW_EVENTS, REJECTED_EVENTS
 from .target import Target
 
 PACKAGE_BYTES = 4 * 2**30
 """A package takes files up to this size in all, and at least one: what a kill can cost, and what the disk must hold."""
 
-PARQUET_BYTES = 64 * 2**20
-"""The rows of a package are written in files of about this size: what a destination loads at once."""
+ALONE_BYTES = 128 * 2**20
+"""Files of up to this size in all are read by this process: starting others takes a third of a second."""
 
-LONG_ROW_BYTES = 2**16
-"""Rows longer than that are measured as they are in memory: compressed, a file of them could stand for gigabytes."""
+COMPRESSED = 8
+"""How many bytes of text one of a compressed file stands for, roughly, by the time that it takes."""
 
 TEXT_BYTES = {"redshift": 65_535}
 """The longest text that a warehouse holds, where it is less than a line of a feed may have."""
 
 INSERTED_ROWS = 10_000
 """More rows than that in one load are worth a staging bucket on Redshift."""
-
-REPEATING = ["event_type", "source_type", "_file", "_dlt_load_id", "kind"]
-"""The columns that a dictionary makes smaller; for the others, trying costs time and saves nothing."""
-
-REJECTS = "rejected_events.parquet"
 
 
 @dataclass
@@ -159,11 +154,7 @@ class Package:
 
     def clear(self) -> None:
         """Forget what was read."""
-        self.tallies: dict[str, Tally] = {}
-        self.reasons: Counter[str] = Counter()
-        self.rejects: pq.ParquetWriter | None = None
-        self.hashes: dict[str, str] = {}
-        self.problems: dict[str, HeadraceError] = {}
+        self.found = Found()
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def tables(self) -> dict[str, Callable[[], Iterator[Any]]]:
@@ -180,122 +171,94 @@ class Package:
     def events(self) -> Iterator[Any]:
         """The rows of `raw_events`."""
         yield RAW_EVENTS.empty_table()
-        yield from self._parquet("raw_events", (file for file in self.files if file.kind == "events"))
+        yield from self._rows("raw_events", [file for file in self.files if file.kind == "events"])
 
     def definitions(self) -> Iterator[Any]:
         """The rows of `raw_definitions`."""
         yield RAW_DEFINITIONS.empty_table()
-        yield from self._parquet("raw_definitions", (file for file in self.files if file.kind != "events"))
+        yield from self._rows("raw_definitions", [file for file in self.files if file.kind != "events"])
 
-    def _parquet(self, table: str, files: Iterator[FeedFile]) -> Iterator[Any]:
-        """The rows of files as Parquet for dlt to import, so that no row becomes a Python dict on its way.
-
-        For a destination that takes no files, as tables of which dlt makes statements.
-        """
-        schema, load_id = STAGING[table], pa.scalar(_load_id())
-        writer, path, count, size = None, self.scratch, 0, 0
-        for table_rows in _gathered(
-            batch for file, copy in self.feed.fetch(files, self.scratch) for batch in self._read(file, copy)
-        ):
+    def _rows(self, table: str, files: list[FeedFile]) -> Iterator[Any]:
+        """The rows of files as Parquet for dlt to import; where the destination takes no files, as tables."""
+        for part in self._parts(table, files):
             if self.by_insert:
-                yield table_rows.append_column(schema.field("_dlt_load_id"), pa.repeat(load_id, table_rows.num_rows))
-                continue
-            if writer is None:
-                path = self.scratch / f"{table}_{len(list(self.scratch.glob(f'{table}_*')))}.parquet"
-                sink = path.open("wb")
-                count, size = 0, 0
-                writer = pq.ParquetWriter(
-                    sink, schema, compression="lz4", use_dictionary=REPEATING, write_statistics=False
-                )
-            writer.write_table(table_rows.append_column("_dlt_load_id", pa.repeat(load_id, table_rows.num_rows)))
-            count += table_rows.num_rows
-            size += table_rows.nbytes
-            if sink.tell() >= PARQUET_BYTES or size >= max(PARQUET_BYTES, count * LONG_ROW_BYTES):
-                writer.close()
-                sink.close()
-                writer = None
-                yield dlt.mark.with_file_import(str(path), "parquet", count, hints=schema.empty_table())
-        if writer is not None:
-            writer.close()
-            sink.close()
-            yield dlt.mark.with_file_import(str(path), "parquet", count, hints=schema.empty_table())
+                yield from _tables(part)
+            else:
+                hints = STAGING[table].empty_table()
+                yield dlt.mark.with_file_import(str(part.path), "parquet", part.rows, hints=hints)
 
-    def _read(self, file: FeedFile, local: Path | HeadraceError) -> Iterator[pa.RecordBatch]:
-        if isinstance(local, HeadraceError):
-            self.problems[file.path] = local
+    def _parts(self, table: str, files: list[FeedFile]) -> Iterator[Part]:
+        into = Into(STAGING[table], _load_id(), self.scratch / table, self.max_bytes)
+        if len(files) < 2 or sum(map(_size, files)) <= ALONE_BYTES or workers.count() < 2:
+            yield from parts(self._tasks(self.feed.fetch(files, self.scratch)), into, self.found)
             return
-        source = Source(local, file.path, file.suffix, file.hour, file.modified)
-        try:
-            formats.reader_of(source)
-            found_hash = content_hash(local)
-        except UsageError as error:
-            self.problems[file.path] = error
-            return
-        except FileNotFoundError:
-            self.problems[file.path] = gone(file)
-            return
-        except OSError as error:
-            self.problems[file.path] = UsageError(f"{file.path}: it can't be read ({error.strerror or error})")
-            return
-        self.hashes[file.path] = found_hash
+        # So large that few parts are smaller than they would be, and so small that no process waits long for the last.
+        most_bytes = min(sum(file.size for file in files) / workers.count() / 2, PARQUET_BYTES)
+        fetched: deque[list[tuple[FeedFile, Path | HeadraceError]]] = deque()
+
+        def chunks() -> Iterator[tuple[list[Task], Into]]:
+            for number, group in enumerate(self.feed.fetch(files, self.scratch, most_bytes)):
+                fetched.append(group)
+                tasks = [self._task(file, local) for file, local in group]
+                yield tasks, replace(into, stem=self.scratch / f"{table}_{number}")
+
+        for found in workers.in_order(read, chunks()):
+            self._delete_copies(fetched.popleft())
+            self.found.add(found)
+            yield from found.parts
+
+    def _tasks(self, groups: Iterator[list[tuple[FeedFile, Path | HeadraceError]]]) -> Iterator[Task]:
+        for group in groups:
+            for file, local in group:
+                yield self._task(file, local)
+            self._delete_copies(group)
+
+    def _task(self, file: FeedFile, local: Path | HeadraceError) -> Task:
         known = self.known.get(file.path)
-        if known and known.content_hash == self.hashes[file.path] and not self.again:
-            return
-        tally = self.tallies[file.path] = Tally()
-        if file.kind == "events":
-            found = reading.read_events(source, tally)
-        else:
-            found = reading.read_definitions(source, file.kind, tally)
-        yield from checks.short_enough(found, self.max_bytes, tally)
-        if known and tally.is_empty:
-            tally.cut_off(None, "the file is empty: what it held before stays")
-        self._keep_rejections(file.path, tally)
+        problem = local if isinstance(local, HeadraceError) else None
+        path = local if isinstance(local, Path) else Path(file.name)
+        return Task(
+            Source(path, file.path, file.suffix, file.hour, file.modified),
+            file.kind,
+            problem,
+            known_hash=known.content_hash if known and not self.again else None,
+            is_known=known is not None,
+        )
 
-    def _keep_rejections(self, path: str, tally: Tally) -> None:
-        """Write the rejected rows of a file to disk, so that memory holds those of one file at most."""
-        found = tally.rejections()
-        tally.rejected.clear()
-        self.reasons.update(row.reason for row in found)
-        if found and self.rejects is None:
-            self.rejects = pq.ParquetWriter(self.scratch / REJECTS, REJECTED_EVENTS, compression="lz4")
-        if found and self.rejects:
-            rest = {"file": path, "_dlt_load_id": _load_id()}
-            self.rejects.write_table(
-                pa.Table.from_pylist([{**asdict(row), **rest} for row in found], schema=REJECTED_EVENTS)
-            )
+    def _delete_copies(self, group: list[tuple[FeedFile, Path | HeadraceError]]) -> None:
+        for _, local in group:
+            if isinstance(local, Path) and not self.feed.is_local:
+                local.unlink(missing_ok=True)
 
     def rejected_events(self) -> Iterator[pa.Table]:
         """What was rejected of the files that were read."""
         yield REJECTED_EVENTS.empty_table()
-        if self.rejects:
-            self.rejects.close()
-            with pq.ParquetFile(self.scratch / REJECTS) as file:
-                for group in range(file.num_row_groups):
-                    yield file.read_row_group(group)
+        for part in self.found.rejected:
+            yield from _tables(part)
 
     def loaded_files(self) -> Iterator[pa.Table]:
         """What the ledger shall know of the files."""
         load_id = _load_id()
-        news = [error for path, error in self.problems.items() if is_news(path, self.known)]
-        if news and not self.hashes and not self.feed.is_local:
+        news = [error for path, error in self.found.problems.items() if is_news(path, self.known)]
+        if news and not self.found.hashes and not self.feed.is_local:
             raise news[0]  # not one of them can be read: the fault lies elsewhere
         self.begins(load_id)
         yield pa.Table.from_pylist(
             [
                 self._ledger_row(file, load_id)
                 for file in [*self.files, *self.unread]
-                if file.path in self.hashes or self._is_to_tell(file)
+                if file.path in self.found.hashes or self._is_to_tell(file)
             ],
             schema=LOADED_FILES,
         )
 
     def _is_to_tell(self, file: FeedFile) -> bool:
         """Whether the ledger has to learn that the file is not read; not when it has gone."""
-        return is_news(file.path, self.known) and not isinstance(self.problems.get(file.path), LoadError)
+        return is_news(file.path, self.known) and not isinstance(self.found.problems.get(file.path), LoadError)
 
     def _ledger_row(self, file: FeedFile, load_id: str) -> dict[str, Any]:
-        tally = self.tallies.get(file.path)
-        is_read = file.path in self.hashes
+        tally = self.found.tallies.get(file.path)
+        is_read = file.path in self.found.hashes
         before = self.known[file.path].content_hash if file.path in self.known else None
         kind = file.kind if file.kind == "events" else f"{file.kind}_definitions"
         return {
@@ -304,7 +267,7 @@ class Package:
             "ingested_time": file.hour,
             "size": file.size,
             "version": file.version,
-            "content_hash": self.hashes.get(file.path, before),
+            "content_hash": self.found.hashes.get(file.path, before),
             "row_count": tally.rows if tally else 0,
             "rejected": tally.rejected_rows if tally else 0,
             "first_event_time": tally.first_event_time if tally else None,
@@ -318,13 +281,13 @@ class Package:
         }
 
     def _is_recreated(self, path: str) -> bool:
-        if path not in self.tallies or path not in self.known or self.known[path].content_hash is None:
+        if path not in self.found.tallies or path not in self.known or self.known[path].content_hash is None:
             return False
-        tally = self.tallies[path]
+        tally = self.found.tallies[path]
         # A file that was cut short must not null the events behind the cut: it says nothing of them. Nor does one of
         # which no row can be read, such as a web server's page that says it is busy.
         is_told = tally.is_whole and (tally.rows > 0 or tally.rejected_rows == 0)
-        return is_told and self.known[path].content_hash != self.hashes[path]
+        return is_told and self.known[path].content_hash != self.found.hashes[path]
 
     def syncs(self) -> Iterator[pa.Table]:
         """The row of the sync, with the last of its packages."""
@@ -333,18 +296,18 @@ class Package:
 
     def add_to(self, loaded: Loaded) -> None:
         """Count what was read."""
-        if self.problems:
+        if self.found.problems:
             loaded.listing = None
-        loaded.files += len(self.tallies)
-        loaded.unchanged_files += len(self.hashes) - len(self.tallies)
-        loaded.recreated_files += sum(map(self._is_recreated, self.tallies))
+        loaded.files += len(self.found.tallies)
+        loaded.unchanged_files += len(self.found.hashes) - len(self.found.tallies)
+        loaded.recreated_files += sum(map(self._is_recreated, self.found.tallies))
         loaded.unread += [f"{file.path}: {file.problem}" for file in self.unread]
-        loaded.unread += [str(error) for path, error in self.problems.items() if is_news(path, self.known)]
+        loaded.unread += [str(error) for path, error in self.found.problems.items() if is_news(path, self.known)]
         kinds = {file.path: file.kind for file in self.files}
-        loaded.reasons.update(self.reasons)
+        loaded.reasons.update(self.found.reasons)
         if self.by_insert:
-            loaded.inserted += sum(tally.rows for tally in self.tallies.values())
-        for path, tally in self.tallies.items():
+            loaded.inserted += sum(tally.rows for tally in self.found.tallies.values())
+        for path, tally in self.found.tallies.items():
             if kinds[path] == "events":
                 loaded.rows += tally.rows
             else:
@@ -354,28 +317,15 @@ class Package:
             loaded.unknown_fields.update(tally.unknown_fields)
 
 
-def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Batches as tables of some megabytes, so that a thousand small files don't make a thousand row groups."""
-    held: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        held.append(batch)
-        size += batch.nbytes
-        if size >= BLOCK_BYTES:
-            yield pa.Table.from_batches(held)
-            held, size = [], 0
-    if held:
-        yield pa.Table.from_batches(held)
+def _size(file: FeedFile) -> int:
+    return file.size * (COMPRESSED if file.suffix.endswith((".gz", ".zst", ".parquet")) else 1)
+
+
+def _tables(part: Part) -> Iterator[pa.Table]:
+    with pq.ParquetFile(part.path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
 
 
 def _load_id() -> str:
     return dlt.current.load_package_state()["load_id"]
-
-
-def content_hash(path: Path) -> str:
-    """XXH3 of a file's bytes: it has to tell versions of a file apart, not to withstand an attack."""
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -58,6 +58,16 @@ RAW_DEFINITIONS = pa.schema(
     ]
 )
 
+REJECTED_EVENTS = pa.schema(
+    [
+        ("file", pa.string()),
+        ("position", pa.int64()),
+        ("reason", pa.string()),
+        ("content", pa.string()),
+        ("_dlt_load_id", pa.string()),
+    ]
+)
+
 MAX_LINE_BYTES = 16 * 2**20
 """A longer line is rejected: Snowflake holds no longer VARIANT, and BigQuery no longer row."""
 
