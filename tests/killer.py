@@ -116,7 +116,7 @@ def load_points(warehouse: str) -> dict[str, Call]:
     """Points of `sync --no-build`."""
     copy = COPY[warehouse]
     return {
-        "before the ledger is read": Call("before", "headrace.load:ledger"),
+        "before the ledger is read": Call("before", "headrace.ledger:read"),
         "the first Parquet file is written": Call("after", "pyarrow.parquet:ParquetWriter.close"),
         "the package is extracted": Call("after", "dlt.pipeline.pipeline:Pipeline.extract"),
         "the package is normalized": Call("after", "dlt.pipeline.pipeline:Pipeline.normalize"),
@@ -154,7 +154,7 @@ CLEANING = "cleaning up after a kill"
 
 def points(warehouse: str) -> dict[str, Call | Statement]:
     """By name, in the order of a sync."""
-    cleaning = Call("after", "headrace.load:query", lambda _, sql: sql.startswith("delete from"))
+    cleaning = Call("after", "headrace.ledger:query", lambda _, sql: sql.startswith("delete from"))
     return {**load_points(warehouse), **BUILD_POINTS, CLEANING: cleaning}
 
 

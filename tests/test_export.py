@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from conftest import Warehouse, event, leave_out_what_users_do, ndjson
-from headrace import export
+from headrace.formats import export, json_array
+from headrace.formats.source import Source
 from headrace.status import status
 from headrace.sync import Summary
 from test_loader import Staging
@@ -477,11 +478,11 @@ def test_an_array_that_is_cut_off_drops_nothing(staging: Staging) -> None:
 
 
 def test_a_long_record_is_rejected_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "BLOCK_BYTES", 512)
+    monkeypatch.setattr(json_array, "BLOCK_BYTES", 512)
     records = [record(1), record(2, EventTargetText="x" * 9000), record(3), record(4, evt_a_obj={"b": {"c": "}"}})]
     rejected: list[tuple[Any, ...]] = []
     stream = io.BytesIO(array(*records))
-    found = list(export.records_of_array(stream, lambda *what: rejected.append(what), 2000))
+    found = list(json_array.records_of_array(stream, lambda *what: rejected.append(what), 2000))
     assert [(at, json.loads(text)) for at, text in found] == [(n, records[n - 1]) for n in (1, 3, 4)]
     assert [what[:2] for what in rejected] == [(2, "the record is longer than 2,000 bytes")]
 
@@ -515,7 +516,7 @@ def test_a_quote_that_nothing_closes_costs_its_row() -> None:
         assert [what[:2] for what in rejected] == [(at, "it has 1 values, and the header 8")]
 
 
-def test_content_tells_an_export() -> None:
+def test_content_tells_an_export(tmp_path: Path) -> None:
     cases = {
         b'[{"UserId": 1, "EventStart" : "x"}]': True,
         b'\xef\xbb\xbf\n{"EventType":"click"}': True,
@@ -528,7 +529,9 @@ def test_content_tells_an_export() -> None:
         b"": False,
     }
     for head, expected in cases.items():
-        assert export.is_export(head, "x.csv" if b"," in head[:20] else "x") is expected, head
+        path = tmp_path / "x"
+        path.write_bytes(head)
+        assert export.matches(Source(path, "x.csv" if b"," in head[:20] else "x")) is expected, head
 
 
 def test_ids_as_text_and_who_stands_in_for_a_device(staging: Staging) -> None:

@@ -21,11 +21,13 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import HOUR, event, ndjson
 from fsspec.implementations.memory import MemoryFileSystem
-from headrace import load as loading
+from headrace import package, pipeline
 from headrace.errors import LoadError, UsageError
 from headrace.feed import Feed, shown
-from headrace.load import Loaded, Span, load, replay
+from headrace.ledger import Span
+from headrace.load import load, replay
 from headrace.lock import _Lease
+from headrace.package import Loaded
 from headrace.status import status
 from headrace.sync import Summary, forget
 from test_loader import Staging
@@ -411,7 +413,7 @@ def test_a_load_made_while_the_clock_was_ahead_is_not_the_newest_for_a_year(
     staging: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = staging.put(f"events/{HOUR}/a.ndjson", ndjson(event("a", 1)))
-    monkeypatch.setattr(loading, "create_load_id", lambda: str(4e9))
+    monkeypatch.setattr(pipeline, "create_load_id", lambda: str(4e9))
     staging.load()
     monkeypatch.undo()
     staging.database = staging.feed.parent / "staging.duckdb"
@@ -429,19 +431,19 @@ def test_a_load_made_while_the_clock_was_ahead_is_not_the_newest_for_a_year(
 
 def test_load_ids_sort_as_text_whatever_the_clock_was() -> None:
     for newest in (None, "4000000000.0", "86400.5", "1764165600.1234567"):
-        later = loading._later_ids(newest)
+        later = pipeline._later_ids(newest)
         made = [newest or "", *(next(later) for _ in range(3))]
         assert made == sorted(set(made))
 
 
 def test_a_lease_made_while_the_clock_was_ahead_is_none(staging: Staging) -> None:
     staging.target.work_dir.mkdir(parents=True)
-    with loading.connected(staging.target, loads=True) as pipeline:
-        lease = _Lease(staging.target, pipeline.sql_client())
+    with pipeline.connected(staging.target, loads=True) as opened:
+        lease = _Lease(staging.target, opened.sql_client())
         lease.take()
         for ahead, is_free in ((timedelta(days=365), True), (timedelta(minutes=4), False)):
             expires = int((datetime.now(timezone.utc) + ahead).timestamp())
-            with pipeline.sql_client() as client:
+            with opened.sql_client() as client:
                 client.execute_sql("update lease set owner = 'another', expires = %s", expires)
             assert (lease.claim() is None) == is_free
 
@@ -452,7 +454,7 @@ def test_a_lease_made_while_the_clock_was_ahead_is_none(staging: Staging) -> Non
 def test_a_definition_that_is_malformed_is_rejected_and_the_others_load(
     staging: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.rows.BLOCK_BYTES", 2**12)
+    monkeypatch.setattr("headrace.formats.source.BLOCK_BYTES", 2**12)
     good = b'{"id": "%s", "name": "n", "state": "%s"}\n'
     lines = [
         b'{"id": 1.5}',
@@ -495,7 +497,7 @@ def test_a_definition_that_is_malformed_is_rejected_and_the_others_load(
 
 
 def test_a_backfill_goes_on_with_what_it_did_itself(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "PACKAGE_BYTES", 1)  # each file a package
+    monkeypatch.setattr(package, "PACKAGE_BYTES", 1)  # each file a package
     paths = [staging.put(f"events/{HOUR}/{name}.ndjson", ndjson(event(name))) for name in "abc"]
     staging.load()
     feed, builds = Feed.at(str(staging.feed)), []
@@ -517,7 +519,7 @@ def test_a_backfill_goes_on_with_what_it_did_itself(staging: Staging, monkeypatc
     assert (hourly.files, hourly.unchanged_files) == (1, 2)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loading._Package, "syncs", lambda package: 1 / 0)  # b is read, and not committed
+        patch.setattr(package.Package, "syncs", lambda package: 1 / 0)  # b is read, and not committed
         with pytest.raises(Exception, match="division"):
             again()
 

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import event
 from headrace import rows
+from headrace.formats.source import BOM, Source
+from headrace.reading import read_events
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_loader import Staging, staging  # noqa: F401 (a fixture)
@@ -270,14 +272,14 @@ def files_of(lines: list[bytes], chance: random.Random) -> list[bytes]:
     for first in range(0, len(lines), LINES_PER_FILE):
         end = chance.choice([b"\n", b"\n", b"\r\n"])
         text = end.join(lines[first : first + LINES_PER_FILE])
-        files.append(chance.choice([b"", b"", rows.BOM]) + text + chance.choice([b"", end]))
+        files.append(chance.choice([b"", b"", BOM]) + text + chance.choice([b"", end]))
     return files
 
 
 def verdicts(content: bytes) -> dict[int, dict[str, Any] | None]:
     """By line number, the fields of each good line, and None for each bad one."""
     found: dict[int, dict[str, Any] | None] = {}
-    for number, line in enumerate(content.removeprefix(rows.BOM).split(b"\n"), 1):
+    for number, line in enumerate(content.removeprefix(BOM).split(b"\n"), 1):
         if line.strip():
             try:
                 found[number] = judged(line)
@@ -330,7 +332,7 @@ def test_damaged_lines(staging: Staging) -> None:  # noqa: F811
         rejected[int(name.split(".")[0])][position] = reason  # type: ignore[index]
     wrong = []
     for file, content in enumerate(contents):
-        lines = content.removeprefix(rows.BOM).split(b"\n")
+        lines = content.removeprefix(BOM).split(b"\n")
         wanted = verdicts(content)
         assert len(found[file]) + len(rejected[file]) == len(wanted), f"file {file}: rows in + rejected <> lines"
         for position, fields in wanted.items():
@@ -495,5 +497,5 @@ def test_the_text_of_properties_is_carried_as_it_is_written(
                 )
         path.write_text("\n".join(written), encoding="utf-8", newline="")
     tally = rows.Tally()
-    found = [row["event_properties"] for batch in rows.read_events(path, "f", tally) for row in batch.to_pylist()]
+    found = [row["event_properties"] for batch in read_events(Source(path, "f"), tally) for row in batch.to_pylist()]
     assert (found, tally.rejected) == (said, [])

@@ -11,7 +11,7 @@ import pytest
 from conftest import PROJECT, Warehouse, event, leave_out_what_users_do, ndjson
 from headrace import views
 from headrace.idle import fingerprint
-from headrace.load import connected
+from headrace.pipeline import connected
 from headrace.sync import made_from
 from headrace.target import read_target
 

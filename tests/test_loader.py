@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
 import json
 import os
 from dataclasses import replace
@@ -14,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import HOUR, PROJECT, SHARED, event, ndjson, needs_real_export
+from headrace import formats
 from headrace.errors import UsageError
 from headrace.feed import Feed
-from headrace.load import Loaded, load
+from headrace.load import load
+from headrace.package import Loaded
 from headrace.rows import RAW_EVENTS
 from headrace.status import status
 from headrace.target import read_target
@@ -77,6 +81,32 @@ def test_every_format_gives_the_same_rows(staging: Staging) -> None:
     assert [(row[0], row[4], row[5], row[-1]) for row in found] == [("a", 2**60 + 1, 7, 5), ("b", 2**60 + 1, None, 5)]
     assert found[0][1].isoformat() == "2026-03-02T00:01:00+00:00"
     assert found[0][3].isoformat() == "2026-03-02T01:00:00+00:00"
+
+
+def test_a_further_format_is_a_module_and_a_line(staging: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = formats.Format("toy_csv", shared_suffixes=(".csv",))
+    monkeypatch.setattr(formats, "FORMATS", [*formats.FORMATS, toy])
+    others = {"b": {"device_id": None}, "c": {"session_id": None}}
+    rows = [event(name, updated_time=None, **others.get(name, {})) for name in "abc"]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    for name, content in (("a.csv", text.getvalue().encode()), ("b.csv.gz", gzip.compress(text.getvalue().encode()))):
+        staging.put(f"events/{HOUR}/{name}", content)
+    staging.put(f"events/{HOUR}/c.csv", b"a,b\n1,2\n")
+    loaded = staging.load()
+    found = staging.rows(
+        "select event_id, device_id, session_id, event_properties, source_type, _position from {p}.raw_events "
+        "order by _file, _position"
+    )
+    assert found == 2 * [
+        ("a", 2**60 + 1, 7, rows[0]["event_properties"], "web", 2),
+        ("c", 2**60 + 1, None, rows[2]["event_properties"], "web", 4),
+    ]
+    assert staging.rejected() == [(name, 3, "device_id is missing") for name in ("a.csv", "b.csv.gz")]
+    (unread,) = loaded.unread
+    assert "c.csv: neither name nor content" in unread
 
 
 def test_the_text_of_the_properties_is_carried_unharmed(staging: Staging) -> None:

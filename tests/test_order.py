@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headrace import rows
+from headrace.formats.source import Source
+from headrace.reading import read_events
+from headrace.rows import Tally
 from test_models import Row, Warehouse, event, nulled, warehouse
 
 __all__ = ["warehouse"]
@@ -197,5 +199,5 @@ def test_the_loader_says_which_ids_it_derived(tmp_path: Path) -> None:
     }
     path = tmp_path / "events.ndjson"
     path.write_text("".join(json.dumps(row | more) + "\n" for more in ({"event_id": "a"}, {}, {"event_id": ""})))
-    [batch] = rows.read_events(path, "f", rows.Tally())
+    [batch] = read_events(Source(path, "f"), Tally())
     assert batch.column("_is_derived_id").to_pylist() == [False, True, True]

@@ -22,12 +22,15 @@ import duckdb
 import killer
 import pytest
 from conftest import HOUR, PROJECT, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, link_project, ndjson
-from headrace import cli, rows
+from headrace import cli
 from headrace.cli import plain
 from headrace.codes import lasts, refusal_of_file
 from headrace.errors import LoadError, UsageError
-from headrace.load import connected
+from headrace.formats.source import Source
+from headrace.pipeline import connected
+from headrace.reading import read_events
 from headrace.redo import Request
+from headrace.rows import Tally
 from headrace.skip import skip
 from headrace.status import FeedStatus, Status
 from headrace.status import status as read_status
@@ -524,7 +527,7 @@ def test_wrong_clocks_are_counted_by_file(tmp_path: Path) -> None:
             event("e", event_time=None, event_type=None),
         )
     )
-    tally = rows.Tally()
-    assert sum(batch.num_rows for batch in rows.read_events(path, "a", tally)) == 5
+    tally = Tally()
+    assert sum(batch.num_rows for batch in read_events(Source(path, "f"), tally)) == 5
     assert tally.wrong_clock == 2
     assert tally.newest_event_time == datetime(2026, 3, 3, 1, tzinfo=timezone.utc)

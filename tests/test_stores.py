@@ -36,7 +36,9 @@ import pytest
 from conftest import HOUR, PROJECT, Warehouse, event, ndjson
 from headrace.errors import HeadraceError, LoadError, UsageError
 from headrace.feed import Feed
-from headrace.load import NEWEST, Loaded, Span, load
+from headrace.ledger import NEWEST, Span
+from headrace.load import load
+from headrace.package import Loaded
 from headrace.target import read_target
 
 NO_GRPC = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"

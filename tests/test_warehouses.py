@@ -93,7 +93,7 @@ class Live(Remote):
     """An account of the user's profile, asked with the login of the profile, whatever it is."""
 
     def table(self, sql: str) -> Table:
-        from headrace.load import connected
+        from headrace.pipeline import connected
         from headrace.target import read_target
 
         target = read_target(None, self.project, self.profiles)
@@ -931,7 +931,7 @@ def test_failures_are_told_apart_by_what_drivers_carry() -> None:
 def test_a_login_that_redshift_refuses(tmp_path: Path, state: str, is_lasting: bool) -> None:
     """psycopg2 keeps no SQLSTATE of it: the driver of dbt is asked."""
     from headrace.errors import LoadError, UsageError
-    from headrace.load import connected
+    from headrace.pipeline import connected
     from headrace.target import Target
 
     class Refuses(socketserver.BaseRequestHandler):

@@ -27,7 +27,7 @@ from rich.table import Table
 from .errors import HeadraceError
 
 if TYPE_CHECKING:
-    from .load import Plan
+    from .ledger import Plan
     from .status import Status
     from .sync import Rebuilt, Summary
 
@@ -201,7 +201,7 @@ def sync(
         return
 
     from . import sync as run
-    from .load import Span
+    from .ledger import Span
 
     to = read_target(target, project_dir, profiles_dir)
     span = Span(since=since, everything=everything)
@@ -226,7 +226,7 @@ def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dr
     """
     from . import sync as run
     from .feed import shown
-    from .load import Span
+    from .ledger import Span
 
     if dry_run:
         found = run.plan(feed, target, Span(since, until, everything=True))
@@ -269,7 +269,7 @@ def skip(target: Any, names: tuple[str, ...], undo: bool) -> None:
     merges it and no sync loads it. What events has of it already stays as it is there.
     """
     from . import skip as run
-    from .load import connected
+    from .pipeline import connected
 
     if undo:
         if not names:

@@ -19,3 +19,8 @@ class LoadError(HeadraceError):
 
 class BuildError(HeadraceError):
     """The dbt build failed; the queue is as it was, and the next green build merges it."""
+
+
+def gone(path: str) -> LoadError:
+    """That a file was listed, and is there no more."""
+    return LoadError(f"{path}: the file has gone since it was listed; run it again")

@@ -11,28 +11,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import fsspec
-import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem
 
-from . import export
-from .errors import HeadraceError, LoadError, UsageError
-
-LAYOUT = re.compile(r"\.(parquet|ndjson|jsonl|json)$", re.IGNORECASE)
-"""How the name of a file ends whose rows are read, but for its compression."""
-
-COMPRESSION = re.compile(r"\.(gz|zst)(ip|d)?$", re.IGNORECASE)
-MAGIC = {b"\x1f\x8b": ("gzip", ".gz"), b"\x28\xb5\x2f\xfd": ("zstd", ".zst")}
-
-SUFFIX = re.compile(r"\.[a-z]\w{0,9}$", re.IGNORECASE)
-"""An end of a name that says what is in the file; that of `part-00000` or `events.2026-03-02` says nothing."""
-
-FORMATS = ".parquet, .ndjson, .jsonl or .json file (nor any with .gz or .zst)"
+from . import formats
+from .errors import HeadraceError, LoadError, UsageError, gone
 
 HOUR_FOLDER = "ingested_time="
 HOUR = re.compile(
@@ -75,9 +64,6 @@ PORTS = {"ftp": 21, "sftp": 22}
 
 PASSWORD = re.compile(r"(://[^/@:\s]*):(?:[^/\s]*@|(?!\d+(?:/|$)).*@)")
 """What stands between the user and the host of an address, also where it holds what a URL may not."""
-
-LOOKED_AT_BYTES = 2**16
-"""So much of a file is looked at where its name does not tell what it is."""
 
 FETCH_BYTES = 64 * 2**20
 FETCH_FILES = 256
@@ -191,7 +177,7 @@ class Feed:
             self._info()  # nothing new is well, a feed that has gone is not
         if is_whole and all(file.problem for file in found.values()):
             others = "".join(f"; {file.path}: {file.problem}" for file in [*found.values()][:3])
-            raise UsageError(f"{self.address} holds no {FORMATS}{others}")
+            raise UsageError(f"{self.address} holds no {formats.named()}{others}")
         return sorted(found.values(), key=in_order)
 
     def _everything(self) -> Iterator[FeedFile]:
@@ -199,7 +185,7 @@ class Feed:
         if info["type"] == "file":
             file = self._file(info)
             if file.problem or (_is_hidden(self.root.rsplit("/", 1)[-1]) and not file.suffix):
-                raise UsageError(f"{self.address} is no {FORMATS}")
+                raise UsageError(f"{self.address} is no {formats.named()}")
             yield file
         elif info["type"] == "directory":
             yield from self._files(self._find(self.root))
@@ -267,7 +253,7 @@ class Feed:
     def _file(self, info: dict[str, Any]) -> FeedFile:
         path = self._path(info["name"])
         definitions = DEFINITIONS.search(path.removeprefix(self.prefix) or path)
-        suffix = suffix_of(path)
+        suffix = formats.suffix_of(path)
         problem = None
         if not _is_text(info["name"]):
             problem = "its name is not UTF-8"
@@ -317,28 +303,25 @@ class Feed:
         """Whether the files can be read where they lie."""
         return isinstance(self.store, LocalFileSystem)
 
-    def fetch(self, files: Iterable[FeedFile], folder: Path) -> Iterator[tuple[FeedFile, Path | HeadraceError]]:
-        """Files with where they are on local disk, under a name that tells format and compression.
+    def fetch(
+        self, files: Iterable[FeedFile], folder: Path, most_bytes: float = inf
+    ) -> Iterator[list[tuple[FeedFile, Path | HeadraceError]]]:
+        """Files, in groups of up to so many bytes, with where they are on local disk: in their place, or as copies.
 
-        They are in their place, or copies and links that are gone when the next is asked for. A file that can't be read
-        comes with the reason instead: a LoadError where it has gone since it was listed.
+        A file that can't be fetched comes with the reason instead: a LoadError where it has gone since it was listed.
 
         Raises:
             LoadError: the store can't be reached or fails.
         """
         if self.is_local:
-            for file in files:
-                yield from self._looked_at(file, Path(file.name), folder)
+            for group in groups(files, most_bytes):
+                yield [(file, Path(file.name)) for file in group]
             return
-        for group in groups(files, FETCH_BYTES, FETCH_FILES):
-            copies = [folder / f"{n}{file.suffix}" for n, file in enumerate(group)]
+        numbers = count()
+        for group in groups(files, min(most_bytes, FETCH_BYTES), FETCH_FILES):
+            copies = [folder / f"copy_{next(numbers)}" for _ in group]
             problems = self._get(group, copies)
-            for file, copy in zip(group, copies, strict=True):
-                if file.path in problems:
-                    yield file, problems[file.path]
-                else:
-                    yield from self._looked_at(file, copy, folder)
-                copy.unlink(missing_ok=True)
+            yield [(file, problems.get(file.path, copy)) for file, copy in zip(group, copies, strict=True)]
 
     def _get(self, files: list[FeedFile], copies: list[Path]) -> dict[str, HeadraceError]:
         """Copy files from the store together; when that fails for one of them, one by one. What fails, by address."""
@@ -362,72 +345,7 @@ class Feed:
     def _gone(self, file: FeedFile, error: UsageError) -> HeadraceError:
         if error.__cause__ is None or not _is_missing(error.__cause__):
             return error
-        return LoadError(f"{file.path}: the file has gone since it was listed; run it again")
-
-    def _looked_at(self, file: FeedFile, path: Path, folder: Path) -> Iterator[tuple[FeedFile, Path | HeadraceError]]:
-        try:
-            suffix = suffix_of_bytes(path, file.suffix) if file.suffix else suffix_by_content(path, file.name)
-        except FileNotFoundError:
-            yield file, LoadError(f"{file.path}: the file has gone since it was listed; run it again")
-            return
-        except OSError as error:
-            yield file, UsageError(f"{file.path}: it can't be opened ({error.strerror or error})")
-            return
-        if suffix is None:
-            yield file, UsageError(f"{file.path}: neither name nor content is that of a format that is read")
-        elif path.name.endswith(suffix):
-            yield file, path
-        else:
-            link = folder / f"link{suffix}"
-            link.symlink_to(path)
-            yield file, link
-            link.unlink()
-
-
-def suffix_of(name: str) -> str | None:
-    """The format and the compression that a name tells; empty where only the content does, None for other formats."""
-    found = COMPRESSION.search(name)
-    compression = f".{found[1].lower()}" if found else ""
-    stem = name[: found.start()] if found else name
-    if layout := LAYOUT.search(stem):
-        is_read = layout[1].lower() != "parquet" or not compression
-        return layout[0].lower() + compression if is_read else None
-    last = stem.rsplit("/", 1)[-1]
-    return "" if last.lower().endswith(".csv") or not SUFFIX.search(last) else None
-
-
-def suffix_of_bytes(path: Path, suffix: str) -> str:
-    """What a name tells, unless the first bytes show that this is Parquet or another compression.
-
-    A store may keep `a.ndjson` compressed (`Content-Encoding: gzip`) and not say so when it is read.
-    """
-    with path.open("rb") as file:
-        first = file.read(4)
-    if first == b"PAR1":
-        return ".parquet"
-    found = next((compression for magic, (_, compression) in MAGIC.items() if first.startswith(magic)), None)
-    return suffix if found is None or suffix == ".parquet" else COMPRESSION.sub("", suffix) + found
-
-
-def suffix_by_content(path: Path, name: str) -> str | None:
-    """The same by the first bytes; None when they are of no format that is read."""
-    with path.open("rb") as file:
-        first = file.read(LOOKED_AT_BYTES)
-    codec, compression = next((MAGIC[magic] for magic in MAGIC if first.startswith(magic)), (None, ""))
-    if codec:
-        try:
-            with pa.CompressedInputStream(pa.OSFile(str(path)), codec) as stream:
-                first = stream.read(LOOKED_AT_BYTES)
-        except OSError:
-            return None
-    text = first.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if first.startswith(b"PAR1"):
-        return None if compression else ".parquet"
-    if COMPRESSION.sub("", name).lower().endswith(".csv"):
-        return f".csv{compression}" if export.is_export(first, name) else None
-    if text.startswith(b"{"):
-        return f".ndjson{compression}"
-    return f".json{compression}" if text.startswith(b"[") else None
+        return gone(file.path)
 
 
 def _is_hidden(name: str) -> bool:
@@ -484,7 +402,7 @@ def _walked(folder: str, above: tuple[str, ...] = ()) -> Iterator[dict[str, Any]
             yield from _walked(entry["name"], (*above, folder))
 
 
-def groups(files: Iterable[FeedFile], most_bytes: int, most_files: float = inf) -> Iterator[list[FeedFile]]:
+def groups(files: Iterable[FeedFile], most_bytes: float, most_files: float = inf) -> Iterator[list[FeedFile]]:
     """Files in order, in groups of up to so many bytes and files, and of at least one."""
     group: list[FeedFile] = []
     size = 0

@@ -18,7 +18,7 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ra
 
 from .codes import lasts
 from .errors import LoadError, UsageError
-from .load import connected
+from .pipeline import connected
 from .target import Target
 
 LEASE_SECONDS = 300

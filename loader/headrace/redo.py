@@ -13,7 +13,7 @@ from datetime import time as clock
 import dlt
 
 from .errors import UsageError
-from .load import client_of, query
+from .pipeline import client_of, query
 from .target import Target, text_type, time_type
 
 REQUEST_DAYS = 8

@@ -8,7 +8,7 @@ from typing import Any
 from dlt.common.destination.exceptions import DestinationException
 
 from .errors import LoadError
-from .load import connected, is_missing
+from .pipeline import connected, is_missing
 from .target import Target
 
 QUESTIONS = {

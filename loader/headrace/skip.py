@@ -11,8 +11,9 @@ import dlt
 
 from .errors import UsageError
 from .feed import Feed
-from .load import COMPLETE, connected, query
+from .ledger import COMPLETE
 from .lock import alone
+from .pipeline import connected, query
 from .target import Target, text_type, time_type
 
 

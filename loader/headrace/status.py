@@ -14,7 +14,8 @@ from dlt.common.destination.exceptions import DestinationException
 
 from .errors import HeadraceError
 from .feed import Feed, shown
-from .load import COMPLETE, NEWEST, QUEUED, UNREAD, connected, plan_of, query
+from .ledger import COMPLETE, NEWEST, QUEUED, UNREAD, plan_of
+from .pipeline import connected, query
 from .redo import Request, waiting
 from .skip import Skipped, skipped
 from .target import Target

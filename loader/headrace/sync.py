@@ -7,28 +7,22 @@ from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Protocol
 
 import dlt
 
-from . import load as loading
-from . import redo, views
+from . import ledger, redo, views
 from .errors import BuildError, HeadraceError
 from .feed import Feed
 from .idle import Call, fingerprint
-from .load import INSERTED_ROWS, NEWEST, QUEUED, Loaded, Plan, Span, connected, load, plan_of, query, replay
+from .ledger import NEWEST, QUEUED, Plan, Span, plan_of
+from .load import ProgressCallback, load, replay
 from .lock import alone
+from .package import INSERTED_ROWS, Loaded
+from .pipeline import connected, query
 from .target import Target, text_type, time_type
 
 NAMED_FILES = 20
 """So many files that are not read a sync names, and as many status."""
-
-
-class Tell(Protocol):
-    """Is told of the step under way and how far it is."""
-
-    def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None:
-        """Say it."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +106,19 @@ class Rebuilt:
 
 
 def sync(
-    call: Call, target: Target, tell: Tell, span: Span = NEWEST, build_models: bool = True, is_quiet: bool = False
+    call: Call,
+    target: Target,
+    progress: ProgressCallback,
+    span: Span = NEWEST,
+    build_models: bool = True,
+    is_quiet: bool = False,
 ) -> Summary:
     """Load what is new in a feed and, unless told otherwise, run the dbt build.
 
     Args:
         call: the feed and the project.
         target: where to.
-        tell: is told how far it is.
+        progress: is told how far it is.
         span: which hours of the feed to look at; with all of them, all data tests run, too.
         build_models: whether to build; without, the rows stay in the queue for the next build.
         is_quiet: whether feed and project are as the last sync of this machine left them, so that it is enough to ask
@@ -132,14 +131,12 @@ def sync(
         with connected(target) as pipeline:
             if views.stand(pipeline, made_from(target)) and not (_waits(pipeline) or redo.waiting(pipeline)):
                 return Summary(target.label, Loaded(), Merged() if build_models else None)
-    tell("listing the feed")
+    progress("listing the feed")
     call.forget()
     with alone(target):
-        loaded = load(
-            Feed.at(call.feed), target, span, lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total)
-        )
+        loaded = load(Feed.at(call.feed), target, span, progress)
         said: list[str] = []
-        merged = _build(target, tell, said, span.everything) if build_models else None
+        merged = _build(target, progress, said, span.everything) if build_models else None
         summary = Summary(target.label, loaded, merged, said)
     if merged and loaded.listing and span == NEWEST:
         database = Path(target.settings["path"]) if target.type == "duckdb" else None
@@ -160,9 +157,9 @@ def _waits(pipeline: dlt.Pipeline) -> bool:
     return not queue or bool(queue[0][0])
 
 
-def backfill(address: str, target: Target, tell: Tell, span: Span) -> Summary:
+def backfill(address: str, target: Target, progress: ProgressCallback, span: Span) -> Summary:
     """Replay hours of a feed into the events, whatever was loaded before (see load.replay)."""
-    tell("listing the feed")
+    progress("listing the feed")
     merged: list[Merged] = []
     said: list[str] = []
     with alone(target):
@@ -170,13 +167,13 @@ def backfill(address: str, target: Target, tell: Tell, span: Span) -> Summary:
             Feed.at(address),
             target,
             span,
-            build=lambda: merged.append(_build(target, tell, said)),
-            progress=lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total),
+            build=lambda: merged.append(_build(target, progress, said)),
+            progress=progress,
         )
     return Summary(target.label, loaded, _total(merged), said)
 
 
-def rebuild(target: Target, tell: Tell, since: date, until: date | None = None) -> Rebuilt:
+def rebuild(target: Target, progress: ProgressCallback, since: date, until: date | None = None) -> Rebuilt:
     """Make anew what is made from the events of some days, without loading anything, a few days at a time.
 
     All of it is requested at once. When it is cut short, the next sync goes on. The same call does all of it again, as
@@ -184,21 +181,21 @@ def rebuild(target: Target, tell: Tell, since: date, until: date | None = None) 
 
     Args:
         target: where.
-        tell: is told how far it is.
+        progress: is told how far it is.
         since: the first day (UTC).
         until: the last one; None for the last that has events.
 
     Raises:
         HeadraceError: see redo.days_of, alone and build. What was not done stays requested.
     """
-    tell("looking for the days")
+    progress("looking for the days")
     said: list[str] = []
     with alone(target):
         with connected(target, writes=True) as pipeline:
             found = redo.days_of(pipeline, target, since, until)
             reason = f"headrace rebuild --since {since}{f' --until {until}' if until else ''}"
             redo.ask(pipeline, target, found, reason)
-        return Rebuilt(target.label, found, _build(target, tell, said), said)
+        return Rebuilt(target.label, found, _build(target, progress, said), said)
 
 
 def days_of(target: Target, since: date, until: date | None = None) -> redo.Days:
@@ -214,12 +211,12 @@ def plan(address: str, target: Target, span: Span = NEWEST) -> Plan:
 
 
 def forget(address: str, target: Target) -> None:
-    """Let status ask no more for a feed (see load.forget)."""
+    """Let status ask no more for a feed (see ledger.forget)."""
     with alone(target), connected(target, writes=True) as pipeline:
-        loading.forget(pipeline, address)
+        ledger.forget(pipeline, address)
 
 
-def _build(target: Target, tell: Tell, said: list[str], everything: bool = False) -> Merged:
+def _build(target: Target, progress: ProgressCallback, said: list[str], everything: bool = False) -> Merged:
     """Build what waits: the loads, and one request to do days again; and once more for each further request."""
     source = made_from(target)
     with connected(target, writes=True) as pipeline:
@@ -232,11 +229,11 @@ def _build(target: Target, tell: Tell, said: list[str], everything: bool = False
     merged = []
     for number in range(builds):
 
-        def progress(node: str, done: int = number) -> None:
-            tell(f"dbt {node}", done, builds if builds > 1 else None)
+        def of_builds(step: str, done: int = number) -> None:
+            progress(step, done, builds if builds > 1 else None)
 
         is_last = number == builds - 1
-        merged.append(_build_once(target, progress, said, source, everything and is_last, leaves_views=stand))
+        merged.append(_build_once(target, of_builds, said, source, everything and is_last, leaves_views=stand))
         stand = True
     return _total(merged)
 
@@ -253,7 +250,7 @@ def _build_once(
 
     began = datetime.now(timezone.utc)
     try:
-        built = build(target, progress, everything, leaves_views)
+        built = build(target, lambda node: progress(f"dbt {node}"), everything, leaves_views)
     except BuildError as error:
         with suppress(HeadraceError):  # what the build failed of comes first
             _remember(target, began, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dlt
 from dlt.common.destination.exceptions import DestinationException
 
-from .load import client_of, query
+from .pipeline import client_of, query
 from .target import Target, text_type
 
 

@@ -10,7 +10,7 @@ from dlt.common.destination.exceptions import DestinationException
 
 from ..codes import THERE_ALREADY, sqlstate
 from ..errors import UsageError
-from ..load import connected
+from ..pipeline import connected
 from ..target import Target
 
 WAREHOUSES = ("bigquery", "snowflake", "redshift")

@@ -1,20 +1,17 @@
-"""The segment export feed (flat records as a JSON array, as lines or as CSV) as events of the contract.
+"""Records of the segment export as events of the contract.
 
-Its fields are those of the segment export API; a record says of its page and its device what a `raw` event says in
+Their fields are those of the segment export API; a record says of its page and its device what a `raw` event says in
 source_properties, and has no id and no processed_time of its own.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -147,211 +144,7 @@ USER_INFO = re.compile("//[^/?#]+@")
 
 NOTHING = (b"", b"null", b'""')
 
-# --- which files, and their records ---------------------------------------------------------------------------------
-
-HEAD_BYTES = 2**16
-"""So much of a file's beginning shows what it holds."""
-
-BOM = b"\xef\xbb\xbf"
-BLANK = b" \t\r\n"
-HAS_FIELD = re.compile(rb'"Event(?:Start|Type)"\s*:')
-HAS_CONTRACT_FIELD = re.compile(rb'"event_(?:type|id|time)"\s*:')
-HAS_TIME = re.compile(rb'"(?:EventStart|processed_time)"\s*:')
-
-BLOCK_BYTES = 2**20
-GAP = re.compile(rb"[\s,]*")
-STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-FLAT = re.compile(rb'\{[^{}"]*(?:' + STRING + rb'[^{}"]*)*\}', re.DOTALL)
-"""An object with no braces but in strings, as nearly all are."""
-TOKEN = re.compile(STRING + rb"?|[{}]", re.DOTALL)
-"""What tells where an object ends; a string that is cut off runs to the end."""
-NEXT = re.compile(rb'[\s,](\{\s*")')
-MOST_DEPTH = 500
-"""What is nested deeper is not read as an object."""
-MOST_TRIES, DEPTH_OF_TRIES = 20, 8
-"""How many objects after a damaged record are looked at before the record is given up with them, and how deep ones:
-without bounds a file that is nothing but braces would take hours."""
-
-
-def opening(head: bytes) -> bytes:
-    """The first byte that is not blank: `[` of an array, `{` of lines of objects."""
-    return head.removeprefix(BOM).lstrip(BLANK)[:1]
-
-
-def is_export(head: bytes, name: str) -> bool:
-    """Whether a file holds a segment export: its content decides, as far as its first bytes show it.
-
-    Args:
-        head: the first bytes, decompressed; `HEAD_BYTES` are enough.
-        name: the file's name. JSON is told by its content alone, comma-separated values must not be called JSON.
-    """
-    if opening(head) in (b"[", b"{"):
-        return bool(HAS_FIELD.search(head)) and not HAS_CONTRACT_FIELD.search(head)
-    try:
-        header = next(csv.reader([head.removeprefix(BOM).split(b"\n", 1)[0].decode("utf-8", "replace")]), [])
-    except csv.Error:
-        return False
-    return {"EventStart", "EventType"} <= set(header) and not re.search(r"\.(nd)?jsonl?\b", name)
-
-
-def records_of_array(stream: BinaryIO, reject: Callable[..., None], limit: int) -> Iterator[tuple[int, bytes]]:
-    """The objects of a JSON array with their places in it, from 1, in memory bounded by a few times `limit` bytes.
-
-    What is none is rejected alone: the next one begins where an object begins that can be read and has a record's keys.
-    An array that ends without its bracket was cut off, which is a fault of the file.
-    """
-    at, position, too_long = 0, 0, False
-    with stream:
-        text = stream.read(BLOCK_BYTES).removeprefix(BOM).lstrip(BLANK).removeprefix(b"[")
-        while True:
-            if not too_long:
-                at = GAP.match(text, at).end()  # type: ignore[union-attr]
-                if text[at : at + 1] == b"]":
-                    if text[at + 1 :].strip(BLANK):
-                        reject(position + 1, "text after the end of the array", text[at + 1 :])
-                    return
-                if end := _end_of(text, at):
-                    position += 1
-                    yield position, text[at:end]
-                    at = end
-                    continue
-            if following := _next_record(text, at):
-                if not too_long:
-                    position += 1
-                    reject(position, "no JSON object that can be read", text[at:following])
-                at, too_long = following, False
-                continue
-            if not too_long and len(text) - at > limit:
-                position += 1
-                reject(position, f"the record is longer than {limit:,} bytes", text[at:])
-                too_long = True
-            # Each time more than before, so that a long record is not looked through once for each block of it.
-            text = text[-BLOCK_BYTES if too_long else at :]
-            at, known = 0, len(text)
-            block = stream.read(max(BLOCK_BYTES, known))
-            text += block
-            if not block:
-                reject(None, f"the array is cut off after its record {position:,}", text)
-                return
-
-
-def _end_of(text: bytes, at: int, most_depth: int = MOST_DEPTH) -> int | None:
-    """Where the object ends that begins at a place; None when none begins there that is whole and can be read."""
-    if text[at : at + 1] != b"{":
-        return None
-    if found := FLAT.match(text, at):
-        return found.end() if _is_object(text, at, found.end()) else None
-    depth = 0
-    for token in TOKEN.finditer(text, at):
-        if token[0] == b"{":
-            depth += 1
-            if depth > most_depth:
-                return None
-        elif token[0] == b"}":
-            depth -= 1
-            if depth == 0:
-                return token.end() if _is_object(text, at, token.end()) else None
-        elif token.end() == len(text):
-            return None
-    return None
-
-
-def _is_object(text: bytes, at: int, end: int) -> bool:
-    """Whether that is one record, good or bad; not when a quote is missing and others were taken for its text."""
-    if not NEXT.search(text, at, end):
-        return True
-    try:
-        msgspec.json.decode(memoryview(text)[at:end], type=dict[str, Raw])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    return True
-
-
-def _next_record(text: bytes, at: int) -> int | None:
-    """Where behind a damaged record the next one begins, if the text shows it."""
-    for tries, found in enumerate(NEXT.finditer(text, at + 1), 1):
-        start = found.start(1)
-        if tries > MOST_TRIES:
-            return start
-        if (end := _end_of(text, start, DEPTH_OF_TRIES)) and HAS_TIME.search(text, start, end):
-            return start
-    return None
-
-
-def records_of_csv(stream: BinaryIO, reject: Callable[..., None], limit: int) -> Iterator[tuple[int, bytes]]:
-    """The rows under the header of comma-separated values (RFC 4180) as JSON objects, with their places, from 1.
-
-    All values are text there: the name of a field tells what its value is in JSON.
-    """
-    csv.field_size_limit(limit)
-    with stream, io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
-        taken: list[str] = []
-        rows = csv.reader(_remembered(lambda: text.readline(limit), taken), strict=True)
-        header = [name.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for name in next(rows)]
-        position = 0
-        while True:
-            taken.clear()
-            try:
-                found = [next(rows)]
-            except StopIteration:
-                return
-            except csv.Error:
-                found = [[]]
-            if len(found[0]) != len(header):
-                # A quote that nothing closes takes the lines after it for text.
-                found = [_row_of(line) for line in taken]
-            for row in filter(None, found):
-                position += 1
-                content = ",".join(row).encode("utf-8", "surrogateescape")
-                try:
-                    content.decode()
-                except UnicodeDecodeError as error:
-                    reject(position, error, content)
-                    continue
-                if len(row) != len(header):
-                    reject(position, f"it has {len(row)} values, and the header {len(header)}", content)
-                    continue
-                values = {name: Raw(_json_of(name, value)) for name, value in zip(header, row, strict=True) if value}
-                yield position, msgspec.json.encode(values)
-
-
-def _remembered(read: Callable[[], str], taken: list[str]) -> Iterator[str]:
-    while line := read():
-        taken.append(line)
-        yield line
-
-
-def _row_of(line: str) -> list[str]:
-    try:
-        return next(csv.reader([line], strict=True), [])
-    except csv.Error:
-        return [line]
-
-
 NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-NUMBERS = re.compile(
-    r"(Indv|User|Session|Page|PageCluster)Id|Event(Mod\w+|\w*Duration|\w+Offset|FirstInputDelay|CumulativeLayoutShift)"
-    r"|Page(Num\w+|\w*Duration|MaxScrollDepthPercent|\w+Width|\w+Height)|Load\w+|Req(Status|Duration)"
-)
-
-
-def _json_of(name: str, value: str) -> bytes:
-    found = PROPERTY.fullmatch(name)
-    _, _, kind, is_list = found.groups() if found else (None,) * 4
-    if kind == "obj" or is_list:
-        try:
-            if isinstance(msgspec.json.decode(value), dict if kind == "obj" and not is_list else list):
-                return value.encode()
-        except (msgspec.MsgspecError, RecursionError):
-            pass
-    elif kind == "bool" and value.lower() in ("true", "false"):
-        return value.lower().encode()
-    elif (kind in ("int", "real") or NUMBERS.fullmatch(name)) and NUMBER.fullmatch(value):
-        return value.encode()
-    return msgspec.json.encode(value)
-
-
-# --- records as events ----------------------------------------------------------------------------------------------
 
 MOST_KEPT = 100_000
 """Records that are alike in all that identifies them stand no further apart in a file than that."""

@@ -1,0 +1,147 @@
+"""A dlt pipeline on a target, and statements on its staging schema."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import dlt
+from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
+from dlt.common.storages.load_package import create_load_id
+from dlt.extract import storage as dlt_storage
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from .codes import NO_SCHEMA, number
+from .destination import destination, failure, reading
+from .errors import HeadraceError
+from .target import Target
+
+DLT_SETTINGS = {
+    "extract.next_item_mode": "fifo",
+    "load.delete_completed_jobs": True,
+    "load.raise_on_failed_jobs": True,
+    "load.raise_on_max_retries": 1,
+    "runtime.dlthub_telemetry": False,
+    "runtime.log_level": "CRITICAL",
+}
+"""`fifo`: the ledger's rows come after the events that they count. A job that failed in passing is not tried again by
+itself, as its rows may have arrived: see load_package."""
+
+
+@contextmanager
+def connected(target: Target, loads: bool = False, writes: bool = False) -> Iterator[dlt.Pipeline]:
+    """A dlt pipeline on the target that knows nothing of what was before.
+
+    Who loads holds the target's lock and works in its folder, where the next load clears up after a kill; dlt then
+    knows what the destination knows. Who writes by statements of its own holds the lock, too. Who only reads may do so
+    at any time, in a folder of its own: that makes no DuckDB file, and shares the one that is there with other readers.
+
+    Raises:
+        LoadError: the destination refused.
+        UsageError: it will do so again until somebody changes the profile, the grants or what is there.
+    """
+    logging.getLogger("dlt").disabled = True  # dlt itself sets the level, again and again
+    for name in ("snowflake", "google", "urllib3", "botocore"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    one_worker = {"load.workers": 1} if target.type == "duckdb" else {}  # each would buffer a row group of its own
+    for name, value in {**DLT_SETTINGS, **one_worker}.items():
+        dlt.config[name] = value
+    folder = target.work_dir / "dlt" if loads else Path(tempfile.mkdtemp(prefix="headrace-"))
+    shutil.rmtree(folder, ignore_errors=True)
+    connecting = True
+    try:
+        with ExitStack() as opened:
+            is_changed = loads or writes
+            pipeline = dlt.pipeline(
+                "headrace",
+                pipelines_dir=str(folder),
+                destination=destination(target) if is_changed else opened.enter_context(reading(target, folder)),
+                staging="filesystem" if stages(target) else None,
+                dataset_name=target.schema,
+            )
+            client: Any = pipeline.sql_client()
+            opened.enter_context(client)
+            client.has_dataset()
+            connecting = False
+            # While one connection is open, DuckDB does not close its file, a checkpoint, after each of dlt's steps.
+            if target.type != "duckdb":
+                opened.close()
+            if loads:
+                pipeline.sync_destination()
+                newest = query(pipeline, "select max(load_id) from _dlt_loads")
+                later = partial(next, _later_ids(newest[0][0] if newest else None))
+                dlt_storage.create_load_id = later  # type: ignore[attr-defined]
+            yield pipeline
+    except PipelineStepFailed as error:
+        for cause in _causes(error):
+            if isinstance(cause, HeadraceError):
+                raise cause from error
+        raise failure(target, error.exception or error) from error
+    except HeadraceError:
+        raise
+    except DestinationException as error:
+        raise failure(target, error, connecting) from error
+    except Exception as error:
+        if connecting:  # some clients raise what is not of dlt
+            raise failure(target, error, connecting) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _later_ids(newest: str | None) -> Iterator[str]:
+    """Ids of loads, each of which sorts after the ones before.
+
+    To dlt a load id is the time. But which of two loads is the newer one is told by it alone, and clocks are set back:
+    a load made while a clock was a year ahead would be the newest for a year.
+    """
+    last = newest or ""
+    while True:
+        made = create_load_id()
+        last = made if made > last else str(float(last) + 0.001)
+        yield last
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """What an exception was raised from, and that in turn."""
+    while cause := error.__cause__ or error.__context__:
+        yield cause
+        error = cause
+
+
+def stages(target: Target) -> bool:
+    """Whether files go to S3 for Redshift to copy them from there: dlt has been told of a bucket."""
+    return target.type == "redshift" and bool(dlt.config.get("destination.filesystem.bucket_url"))
+
+
+def query(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows of a statement on the staging schema, `%s` a parameter; none where its tables are not there yet."""
+    try:
+        with client_of(pipeline) as client, client.execute_query(sql, *parameters) as cursor:
+            return list(cursor.fetchall()) if cursor.description else []
+    except DestinationException as error:
+        if is_missing(error):
+            return []
+        raise
+
+
+def client_of(pipeline: dlt.Pipeline) -> Any:
+    """The client for one statement after the other: dlt reads its configuration anew for each that it makes."""
+    if pipeline not in _clients:
+        _clients[pipeline] = pipeline.sql_client()
+    return _clients[pipeline]
+
+
+_clients: WeakKeyDictionary[dlt.Pipeline, Any] = WeakKeyDictionary()
+
+
+def is_missing(error: DestinationException) -> bool:
+    """Whether a statement failed as a table or a schema is not there."""
+    return isinstance(error, DestinationUndefinedEntity) or number(error) == NO_SCHEMA
