@@ -24,7 +24,7 @@ import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
-from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
+from dlt.common.destination.exceptions import DestinationException
 from dlt.common.storages.load_package import create_load_id
 from dlt.extract import storage as dlt_storage
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -32,12 +32,12 @@ from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import rows
-from .codes import NO_SCHEMA, number
-from .destination import destination, failure, lift_memory_limit, reading
 from .errors import HeadraceError, LoadError, UsageError
 from .feed import Feed, FeedFile, groups, in_order, shown
 from .idle import Listing
 from .target import Target
+from .warehouses import class_of, warehouse_of
+from .warehouses.base import Warehouse
 
 LOADED_FILES = pa.schema(
     [
@@ -112,12 +112,6 @@ PARQUET_BYTES = 64 * 2**20
 LONG_ROW_BYTES = 2**16
 """Rows longer than that are measured as they are in memory: compressed, a file of them could stand for gigabytes."""
 
-TEXT_BYTES = {"redshift": 65_535}
-"""The longest text that a warehouse holds, where it is less than a line of a feed may have."""
-
-INSERTED_ROWS = 10_000
-"""More rows than that in one load are worth a staging bucket on Redshift."""
-
 REPEATING = ["event_type", "source_type", "_file", "_dlt_load_id", "kind"]
 """The columns that a dictionary makes smaller; for the others, trying costs time and saves nothing."""
 
@@ -147,7 +141,7 @@ class Loaded:
     rejected: int = 0
     late: int = 0
     inserted: int = 0
-    """Rows that went by INSERT, for want of a staging bucket."""
+    """Rows that went by INSERT, as the warehouse took no files."""
     unread: list[str] = field(default_factory=list)
     """Files that are not read and were not known yet, each with the reason."""
     gone_on: str | None = None
@@ -443,8 +437,8 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
     logging.getLogger("dlt").disabled = True  # dlt itself sets the level, again and again
     for name in ("snowflake", "google", "urllib3", "botocore"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    one_worker = {"load.workers": 1} if target.type == "duckdb" else {}  # each would buffer a row group of its own
-    for name, value in {**DLT_SETTINGS, **one_worker}.items():
+    warehouse = warehouse_of(target)
+    for name, value in {**DLT_SETTINGS, **warehouse.dlt_settings}.items():
         dlt.config[name] = value
     folder = target.work_dir / "dlt" if loads else Path(tempfile.mkdtemp(prefix="headrace-"))
     shutil.rmtree(folder, ignore_errors=True)
@@ -455,8 +449,8 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
             pipeline = dlt.pipeline(
                 "headrace",
                 pipelines_dir=str(folder),
-                destination=destination(target) if is_changed else opened.enter_context(reading(target, folder)),
-                staging="filesystem" if _stages(target) else None,
+                destination=warehouse.destination() if is_changed else opened.enter_context(warehouse.reading(folder)),
+                staging=warehouse.staging,
                 dataset_name=target.schema,
             )
             client: Any = pipeline.sql_client()
@@ -464,7 +458,7 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
             client.has_dataset()
             connecting = False
             # While one connection is open, DuckDB does not close its file, a checkpoint, after each of dlt's steps.
-            if target.type != "duckdb":
+            if not warehouse.file:
                 opened.close()
             if loads:
                 pipeline.sync_destination()
@@ -476,14 +470,14 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
         for cause in _causes(error):
             if isinstance(cause, HeadraceError):
                 raise cause from error
-        raise failure(target, error.exception or error) from error
+        raise warehouse.failure(error.exception or error) from error
     except HeadraceError:
         raise
     except DestinationException as error:
-        raise failure(target, error, connecting) from error
+        raise warehouse.failure(error, connecting) from error
     except Exception as error:
         if connecting:  # some clients raise what is not of dlt
-            raise failure(target, error, connecting) from error
+            raise warehouse.failure(error, connecting) from error
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -507,11 +501,6 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause := error.__cause__ or error.__context__:
         yield cause
         error = cause
-
-
-def _stages(target: Target) -> bool:
-    """Whether files go to S3 for Redshift to copy them from there: dlt has been told of a bucket."""
-    return target.type == "redshift" and bool(dlt.config.get("destination.filesystem.bucket_url"))
 
 
 def discard_unfinished(pipeline: dlt.Pipeline) -> None:
@@ -540,7 +529,7 @@ def query(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> list[tuple[Any,
         with client_of(pipeline) as client, client.execute_query(sql, *parameters) as cursor:
             return list(cursor.fetchall()) if cursor.description else []
     except DestinationException as error:
-        if is_missing(error):
+        if is_missing(pipeline, error):
             return []
         raise
 
@@ -555,9 +544,9 @@ def client_of(pipeline: dlt.Pipeline) -> Any:
 _clients: WeakKeyDictionary[dlt.Pipeline, Any] = WeakKeyDictionary()
 
 
-def is_missing(error: DestinationException) -> bool:
+def is_missing(pipeline: dlt.Pipeline, error: DestinationException) -> bool:
     """Whether a statement failed as a table or a schema is not there."""
-    return isinstance(error, DestinationUndefinedEntity) or number(error) == NO_SCHEMA
+    return class_of(pipeline.destination.destination_name).is_missing(error)
 
 
 def packages(files: list[FeedFile]) -> list[list[FeedFile]]:
@@ -574,7 +563,7 @@ def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> N
     again = Retrying(
         stop=stop_after_attempt(4),
         wait=wait_exponential(2, max=60),
-        retry=retry_if_exception(lambda error: _passes(package.target, error)),
+        retry=retry_if_exception(lambda error: _passes(package.warehouse, error)),
         reraise=True,
     )
     for attempt in again:
@@ -583,7 +572,7 @@ def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> N
                 pipeline.drop()
                 pipeline.sync_destination()
                 discard_unfinished(pipeline)
-                lift_memory_limit(package.target, pipeline)
+                package.warehouse.before_retry(pipeline)
             package.clear()
             pipeline.run(
                 [
@@ -596,13 +585,13 @@ def load_package(pipeline: dlt.Pipeline, package: _Package, loaded: Loaded) -> N
     package.add_to(loaded)
 
 
-def _passes(target: Target, error: BaseException) -> bool:
+def _passes(warehouse: Warehouse, error: BaseException) -> bool:
     """Whether a failed step of dlt may go well next time."""
     return (
         isinstance(error, PipelineStepFailed)
         and error.step == "load"
         and retry_load(("load",))(error)
-        and isinstance(failure(target, error.exception or error), LoadError)
+        and isinstance(warehouse.failure(error.exception or error), LoadError)
     )
 
 
@@ -635,10 +624,9 @@ class _Package:
         self.feed = feed
         self.files = files
         self.known = known
-        self.target = target
+        self.warehouse = warehouse_of(target)
         self.scratch = target.work_dir / "files"
-        self.max_bytes = TEXT_BYTES.get(target.type)
-        self.by_insert = target.type == "redshift" and not _stages(target)
+        self.by_insert = self.warehouse.by_insert
         self.sync = sync
         self.unread = list(unread)
         self.again = again
@@ -723,7 +711,7 @@ class _Package:
             found = rows.read_events(local, file.path, tally, file.hour, file.modified)
         else:
             found = rows.read_definitions(local, file.path, file.kind, tally)
-        yield from rows.short_enough(found, self.max_bytes, tally)
+        yield from rows.short_enough(found, self.warehouse.max_text_bytes, tally)
         if known and tally.is_empty:
             tally.cut_off(None, "the file is empty: what it held before stays")
         self._keep_rejections(file.path, tally)

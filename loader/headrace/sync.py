@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Protocol
 
 import dlt
@@ -15,9 +14,10 @@ from . import views
 from .errors import BuildError, HeadraceError
 from .feed import Feed
 from .idle import Call, fingerprint
-from .load import INSERTED_ROWS, NEWEST, QUEUED, Loaded, Plan, Span, connected, load, plan_of, query, replay
+from .load import NEWEST, QUEUED, Loaded, Plan, Span, connected, load, plan_of, query, replay
 from .lock import alone
-from .target import Target, text_type, time_type
+from .target import Target
+from .warehouses import warehouse_of
 
 NAMED_FILES = 20
 """So many files that are not read a sync names, and as many status."""
@@ -48,6 +48,8 @@ class Summary:
     loaded: Loaded
     merged: Merged | None
     build_said: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    """The warehouse's, on how it was loaded."""
 
     def counts(self) -> dict[str, int | str]:
         """The numbers of the closing table. Those of the merge are `-` when nothing was built.
@@ -80,11 +82,7 @@ class Summary:
         notes += [f"not read: {words}" for words in self.loaded.unread[:NAMED_FILES]]
         if len(self.loaded.unread) > NAMED_FILES:
             notes.append(f"not read: {len(self.loaded.unread) - NAMED_FILES:,} files more; headrace status names them")
-        if self.loaded.inserted > INSERTED_ROWS:
-            notes.append(
-                f"{self.loaded.inserted:,} rows went by INSERT, which is slow: "
-                "set DESTINATION__FILESYSTEM__BUCKET_URL to an S3 folder, for Redshift to copy them from there"
-            )
+        notes += self.advice
         if self.loaded.unknown_fields:
             names = ", ".join(f"{name} ({count:,})" for name, count in self.loaded.unknown_fields.most_common())
             notes.append(f"fields that the contract does not know, left out: {names}")
@@ -120,10 +118,9 @@ def sync(
         )
         said: list[str] = []
         merged = _build(target, tell, said, span.everything) if build_models else None
-        summary = Summary(target.label, loaded, merged, said)
+        summary = Summary(target.label, loaded, merged, said, warehouse_of(target).advice(loaded.inserted))
     if merged and loaded.listing and span == NEWEST:
-        database = Path(target.settings["path"]) if target.type == "duckdb" else None
-        call.remember(target.label, loaded.listing, database)
+        call.remember(target.label, loaded.listing, warehouse_of(target).file)
     return summary
 
 
@@ -154,7 +151,7 @@ def backfill(address: str, target: Target, tell: Tell, span: Span) -> Summary:
             progress=lambda done, total, path: tell(path.rsplit("/", 1)[-1], done, total),
         )
     totals = Merged(*map(sum, zip(*map(astuple, merged), strict=True)))
-    return Summary(target.label, loaded, totals, said)
+    return Summary(target.label, loaded, totals, said, warehouse_of(target).advice(loaded.inserted))
 
 
 def plan(address: str, target: Target, span: Span = NEWEST) -> Plan:
@@ -196,10 +193,11 @@ def _build(target: Target, tell: Tell, said: list[str], everything: bool = False
 
 def _remember(target: Target, began: datetime, error: BuildError) -> None:
     """Write down a build that failed, for status to say since when they do; the next green one forgets them."""
+    warehouse = warehouse_of(target)
     with connected(target, writes=True) as pipeline, pipeline.sql_client() as client:
         client.execute_sql(
-            f"create table if not exists failed_builds (started_time {time_type(target)}, "
-            f"ended_time {time_type(target)}, queued_loads bigint, message {text_type(target)})"
+            f"create table if not exists failed_builds (started_time {warehouse.time_type}, "
+            f"ended_time {warehouse.time_type}, queued_loads bigint, message {warehouse.text_type})"
         )
         queue = query(pipeline, f"select count(distinct _dlt_load_id) from {QUEUED}")
         client.execute_sql(
