@@ -106,6 +106,7 @@ def last(file: str) -> bool:
 COPY = {
     "duckdb": "dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run",
     "bigquery": "dlt.destinations.impl.bigquery.bigquery:_BigQueryLoadJobBase.run",
+    "postgres": "headrace.warehouses.postgres:CopyJob.run",
     "snowflake": "dlt.destinations.impl.snowflake.snowflake:SnowflakeLoadJob.run",
 }
 MARKER = "dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"

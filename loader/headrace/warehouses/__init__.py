@@ -23,6 +23,7 @@ WAREHOUSES = {
     "bigquery": "BigQuery",
     "snowflake": "Snowflake",
     "redshift": "Redshift",
+    "postgres": "Postgres",
 }
 """The class for each type of dbt target, in the module of that name."""
 
