@@ -139,11 +139,12 @@ def query_snowflake(warehouse: Remote, sql: str) -> Table:
 
 
 def query_postgres(warehouse: Remote, sql: str) -> Table:
-    import psycopg2
+    import psycopg2.extras
 
     names = ("host", "port", "user", "password", "dbname", "sslmode")
     with closing(psycopg2.connect(**{name: warehouse.output[name] for name in names})) as connection:
         connection.autocommit = True
+        psycopg2.extras.register_default_jsonb(connection, loads=str)  # parsed in one place, for all (see compare.py)
         with connection.cursor() as cursor:
             cursor.execute(sql)
             return [name for name, *_ in cursor.description or ()], cursor.fetchall() if cursor.description else []
@@ -396,8 +397,13 @@ EXTRA_ROWS: dict[int, dict[str, list[dict[str, Any]]]] = {
 """Rows beside the sample's, by step and file: of types that JSON should not have, from months ago, re-created."""
 
 
-def steps(warehouse: Remote, feed: Path) -> Iterator[tuple[str, dict[str, compare.Rows]]]:
-    """Build hour by hour, with a full refresh between; all that is published, after each."""
+def steps(
+    warehouse: Remote, feed: Path, deadly: Callable[[list[str]], None] | None = None
+) -> Iterator[tuple[str, dict[str, compare.Rows]]]:
+    """Build hour by hour, with a full refresh between; all that is published, after each.
+
+    Where there is a program that dies, it is run before each sync, which then goes on from what it left.
+    """
     shutil.rmtree(feed, ignore_errors=True)
     warehouse.env["DBT_WRITE_JSON"] = "true"
     for step, files in EXTRA_ROWS.items():
@@ -408,6 +414,9 @@ def steps(warehouse: Remote, feed: Path) -> Iterator[tuple[str, dict[str, compar
             folder = feed / "events" / f"ingested_time=2026-03-02 {hour}:00:00"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{file}.ndjson").write_bytes(ndjson(*rows))
+        if deadly:
+            killed = warehouse.start(deadly, "sync", feed)
+            assert killed.end(warehouse.timeout) == -signal.SIGKILL, killed.said()
         warehouse.sync(feed)
         yield f"hour {step}", published(warehouse)
         if step == 2:
@@ -674,6 +683,27 @@ def test_killed_at(warehouse: Remote, tmp_path: Path, point: str) -> None:
             assert sorted(warehouse.rows(f"select {columns} from {{p}}.{table}")) == rows
 
 
+KILLED_BUILDS = [
+    "batch_loads is built",
+    "merged into events, uncommitted",
+    "merged into events",
+    "between the purge's mark and its delete",
+    "the events are purged",
+]
+
+
+@pytest.mark.parametrize("point", KILLED_BUILDS)
+@on("postgres")
+def test_killed_in_a_build(
+    warehouse: Remote, shared_feed: Path, on_duckdb: dict[str, dict[str, compare.Rows]], point: str
+) -> None:
+    """Killed in the first hour and in one with events to change: then the tables are those of DuckDB."""
+    for step, found in steps(warehouse, shared_feed, partial(killer.main, warehouse.type, point)):
+        if step == "full refresh":
+            return
+        assert compare.differences(on_duckdb[step], found) == []
+
+
 # --- logins ---------------------------------------------------------------------------------------------------------
 
 
@@ -732,6 +762,29 @@ def test_iam_login_to_redshift(warehouse: Remote, feed: Path) -> None:
         password=None,
     )
     assert 'password authentication failed for user "IAM:loader"' in complaint(warehouse, feed)
+
+
+@pytest.mark.parametrize("way", ["socket", "role", "odd password"])
+@on("postgres")
+def test_logins_to_postgres(warehouse: Remote, feed: Path, way: str) -> None:
+    name = f"{way.replace(' ', '_')}_{warehouse.schema}"
+    if way == "socket":
+        ((folder,),) = warehouse.rows("show unix_socket_directories")
+        warehouse.write_profile(host=folder)
+    elif way == "role":
+        warehouse.execute(f'create role "{name} \\ \'x" noinherit')
+        warehouse.execute(f'grant create on database dev to "{name} \\ \'x"')
+        warehouse.execute(f"create role {name} noinherit login password '{SECRET}'")
+        warehouse.execute(f'grant "{name} \\ \'x" to {name}')
+        warehouse.write_profile(user=name, password=SECRET, role=f"{name} \\ 'x")
+    else:
+        password = "p%40 @:/?#&=\\'\"é"
+        warehouse.execute(f"create role {name} superuser login password '{password.replace(chr(39), chr(39) * 2)}'")
+        warehouse.write_profile(user=name, password=password)
+    warehouse.sync(feed, "--no-build")
+    assert warehouse.rows("select count(*) from {p}.raw_events") == [(1,)]
+    ((owner,),) = warehouse.rows("select tableowner from pg_tables where schemaname || '.' || tablename = '{p}.lease'")
+    assert owner == {"socket": "loader", "role": f"{name} \\ 'x", "odd password": name}[way]
 
 
 @on("redshift", "bigquery")

@@ -37,11 +37,12 @@ class Postgres(Warehouse):
         """With the arguments that the adapter hands to psycopg2."""
         login = self.login()
         credentials = PostgresCredentials()
-        credentials.host, credentials.port, credentials.database = login.host, login.port, login.database
+        credentials.port, credentials.database = login.port, login.database
+        credentials.host = "localhost"  # the one in `query` counts, which may also be the folder of a socket
         credentials.username, credentials.password = login.user, login.password
         credentials.connect_timeout = login.connect_timeout or CONNECT_SECONDS
         credentials.session_timezone = "UTC"
-        credentials.query = _options(login)
+        credentials.query = {"host": login.host, **_options(login)}
         return CopyDestination(
             credentials=credentials, destination_name=self.target.type, enable_dataset_name_normalization=False
         )
