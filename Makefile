@@ -31,7 +31,7 @@ sync: setup ## make a sample feed, load it hour by hour, build, and show what is
 test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-test-warehouses: $(VENV)-warehouses/ready ## run the tests on stand-ins for BigQuery, Snowflake and Redshift
+test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on stand-ins for BigQuery, Snowflake and Redshift
 	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist loadgroup
 
 soak: setup ## run the property and kill tests for hours rather than minutes
@@ -53,7 +53,7 @@ lock: ## pin what pyproject.toml asks for, for every Python and platform it allo
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
 	$(LOCK) --group dev pyproject.toml -o requirements.lock
-	$(LOCK) --group warehouses --extra bigquery --extra redshift --extra snowflake pyproject.toml -o requirements-warehouses.lock
+	$(LOCK) --group warehouses --extra bigquery --extra postgres --extra redshift --extra snowflake pyproject.toml -o requirements-warehouses.lock
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) $(VENV)-warehouses .standins $(FEED) .headrace target logs headrace.duckdb*

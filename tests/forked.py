@@ -13,13 +13,17 @@ from pathlib import Path
 from fsspec.config import conf, set_conf_env
 
 server = multiprocessing.get_context("forkserver")
+WAREHOUSES = ("duckdb", "bigquery", "postgres", "redshift", "snowflake")
 server.set_forkserver_preload(
     [
         "headrace.sync",
         "headrace.build",
         "dbt.cli.main",
-        *(f"dbt.adapters.{name}.impl" for name in ("duckdb", "bigquery", "redshift", "snowflake")),
-        *(f"dlt.destinations.impl.{name}.factory" for name in ("duckdb", "bigquery", "redshift", "snowflake")),
+        *(f"dbt.adapters.{name}.impl" for name in WAREHOUSES),
+        *(
+            f"dlt.destinations.impl.{name}.factory"
+            for name in ("duckdb", "bigquery", "postgres", "redshift", "snowflake")
+        ),
     ]
 )
 numbers = count(1)

@@ -9,6 +9,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Literal
@@ -64,30 +65,31 @@ class Statement:
     pattern: str
 
     def plant(self) -> None:
-        from dbt.adapters.duckdb.environments.local import DuckDBCursorWrapper
+        from dbt.adapters.sql.connections import SQLConnectionManager
 
-        original = DuckDBCursorWrapper.execute
+        original = SQLConnectionManager.add_query
         open_transactions: set[int] = set()
         doomed: set[int] = set()
 
-        def deadly(cursor: Any, sql: str, bindings: Any = None) -> Any:
+        def deadly(manager: Any, sql: str, *arguments: Any, **named: Any) -> Any:
             statement = " ".join(COMMENT.sub("", sql).split()).rstrip(";").lower()
             hit = re.search(self.pattern, statement)
             if hit and self.when == "before":
                 die()
-            result = original(cursor, sql, bindings)
+            connection, cursor = original(manager, sql, *arguments, **named)
             if statement == "begin":
-                open_transactions.add(id(cursor))
+                open_transactions.add(id(connection))
             if statement in ("commit", "rollback"):
-                open_transactions.discard(id(cursor))
+                open_transactions.discard(id(connection))
             if hit:
-                doomed.add(id(cursor))
-            if id(cursor) in doomed and (self.when == "after" or id(cursor) not in open_transactions):
-                cursor.fetchall()  # what is not fetched may not have run to its end
+                doomed.add(id(connection))
+            if id(connection) in doomed and (self.when == "after" or id(connection) not in open_transactions):
+                with suppress(Exception):  # not all statements have rows
+                    cursor.fetchall()  # what is not fetched may not have run to its end
                 die()
-            return result
+            return connection, cursor
 
-        DuckDBCursorWrapper.execute = deadly
+        SQLConnectionManager.add_query = deadly
 
 
 def has_events(job: Any) -> bool:
@@ -106,6 +108,7 @@ def last(file: str) -> bool:
 COPY = {
     "duckdb": "dlt.destinations.impl.duckdb.duck:DuckDbCopyJob.run",
     "bigquery": "dlt.destinations.impl.bigquery.bigquery:_BigQueryLoadJobBase.run",
+    "postgres": "headrace.warehouses.postgres:CopyJob.run",
     "snowflake": "dlt.destinations.impl.snowflake.snowflake:SnowflakeLoadJob.run",
 }
 MARKER = "dlt.destinations.job_client_impl:SqlJobClientBase.complete_load"

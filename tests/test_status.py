@@ -24,8 +24,8 @@ import pytest
 from conftest import HOUR, PROJECT, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, link_project, ndjson
 from headrace import cli
 from headrace.cli import plain
-from headrace.codes import lasts, refusal_of_file
 from headrace.errors import LoadError, UsageError
+from headrace.failures import lasts
 from headrace.formats.source import Source
 from headrace.pipeline import connected
 from headrace.reading import read_events
@@ -35,6 +35,8 @@ from headrace.skip import skip
 from headrace.status import FeedStatus, Status
 from headrace.status import status as read_status
 from headrace.target import Target
+from headrace.warehouses.bigquery import BigQuery
+from headrace.warehouses.duckdb import refusal_of_file
 from rich.console import Console
 from test_loader import Staging, staging  # noqa: F401 (a fixture)
 
@@ -497,7 +499,6 @@ class Answered(Exception):  # noqa: N818
         (PermissionError(errno.EACCES, "x"), True),
         (FileNotFoundError(errno.ENOENT, "key.p8"), True),
         (Answered(403), True),
-        (Answered(403, "rateLimitExceeded"), False),
         (Answered(404), True),
         (Answered(429), False),
         (Answered(503), False),
@@ -512,6 +513,11 @@ class Answered(Exception):  # noqa: N818
 )
 def test_a_failure_passes_or_lasts_by_its_code(error: Exception, expected: bool | None) -> None:
     assert lasts(error) is expected
+
+
+def test_a_quota_of_bigquery_is_no_missing_privilege() -> None:
+    assert lasts(Answered(403, "rateLimitExceeded"), BigQuery.verdict) is False
+    assert lasts(Answered(403, "accessDenied"), BigQuery.verdict) is True
 
 
 def test_wrong_clocks_are_counted_by_file(tmp_path: Path) -> None:

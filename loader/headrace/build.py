@@ -12,9 +12,10 @@ import yaml  # type: ignore[import-untyped, unused-ignore]
 from dbt.adapters.factory import cleanup_connections
 from dbt.cli.main import dbtRunner
 
-from .destination import hidden, words
 from .errors import BuildError
+from .failures import words
 from .target import PROFILE, Target
+from .warehouses import warehouse_of
 
 OWN_SELECTOR = "hourly"
 
@@ -69,7 +70,8 @@ def build(
         arguments += ["--target-path", str(target.home / "target"), "--log-path", str(target.home / "logs")]
     os.environ.setdefault("DBT_WRITE_JSON", "false")  # a manifest for nobody to read, in a tenth of the time of a build
     outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
-    _close(target)
+    cleanup_connections()  # type: ignore[no-untyped-call]
+    warehouse_of(target).after_build()
     if outcome.success:
         made = [result.node for result in outcome.result or []]  # type: ignore[union-attr]
         views = [node.relation_name for node in made if node.package_name == PROFILE and _is_view(node)]
@@ -78,20 +80,11 @@ def build(
         raise BuildError(f"{target.label}: dbt build: {words(target, outcome.exception)}")
     results: Any = outcome.result or []
     failed = [result for result in results if str(result.status) in ("error", "fail", "runtime error")]
-    said = "; ".join(f"{_what(result.node)}: {_short(hidden(target, result.message or ''))}" for result in failed[:5])
+    said = "; ".join(f"{_what(result.node)}: {_short(target.hidden(result.message or ''))}" for result in failed[:5])
     advice = ADVICE if any(result.node.resource_type == "model" for result in failed) else ""
     raise BuildError(
         f"dbt build failed in {len(failed)} of its nodes, the queue is kept for the next build: {said}{advice}"
     )
-
-
-def _close(target: Target) -> None:
-    """Let go of the DuckDB file, which dbt would keep open until the process ends, and write to it then."""
-    cleanup_connections()  # type: ignore[no-untyped-call]
-    if target.type == "duckdb":
-        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-        DuckDBConnectionManager.close_all_connections()  # type: ignore[no-untyped-call]
 
 
 def _selection(target: Target, everything: bool, leaves_views: bool) -> list[str]:

@@ -67,7 +67,7 @@ class Headrace(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
-            from .codes import lasts
+            from .failures import lasts
 
             # This machine's own: a disk that is full, a folder that can't be written.
             errors.print(f"[red]headrace:[/] {plain(error)}")
@@ -369,8 +369,8 @@ def show(target: Any) -> None:
 def setup(target: Any, loader: str, dbt: str, reader: str, is_applied: bool) -> None:
     """Print the SQL that makes schemas and grants for a target: no more than loader, dbt and readers need.
 
-    Names are of roles on Snowflake, of users (and a role for readers) on Redshift, and on BigQuery of principals such
-    as serviceAccount:loader@project.iam.gserviceaccount.com.
+    Names are of roles on Snowflake, of users (and a role for readers) on Redshift and PostgreSQL, and on BigQuery of
+    principals such as serviceAccount:loader@project.iam.gserviceaccount.com.
     """
     from .setup import apply, grants
 

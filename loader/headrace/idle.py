@@ -22,6 +22,7 @@ import yaml
 from .errors import HeadraceError
 from .feed import Feed, FeedFile
 from .target import profile_folders, write_at_once
+from .warehouses import WAREHOUSES
 
 PATHS = {
     "model-paths": ["models"],
@@ -33,7 +34,7 @@ PATHS = {
 }
 """Where dbt finds what it builds, with its defaults."""
 
-DISTRIBUTIONS = ("headrace", "dbt-core", "dbt-duckdb", "dbt-bigquery", "dbt-snowflake", "dbt-redshift")
+DISTRIBUTIONS = ("headrace", "dbt-core", *(f"dbt-{name}" for name in WAREHOUSES))
 ENV_VAR = re.compile(rb"env_var\(\s*['\"](\w+)['\"]")
 NOT_OF_A_BUILD = re.compile(r"DBT_(LOG_\w+|ENV_SECRET_\w+|\w+_(PATH|DIR)|WRITE_JSON)")
 """Variables of the environment that dbt reads, and that change nothing of what it builds."""

@@ -16,10 +16,11 @@ from typing import Any
 from dlt.destinations.exceptions import DatabaseException
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from .codes import lasts
 from .errors import LoadError, UsageError
+from .failures import lasts
 from .pipeline import connected
 from .target import Target
+from .warehouses import warehouse_of
 
 LEASE_SECONDS = 300
 """How long a machine that was killed keeps others away; it goes on at once itself."""
@@ -35,7 +36,7 @@ def alone(target: Target) -> Iterator[None]:
         LoadError: another sync is under way.
     """
     with _locked(target):
-        if target.type == "duckdb":  # it lets in one process at a time
+        if warehouse_of(target).file:
             yield
             return
         with connected(target) as pipeline:
@@ -81,7 +82,7 @@ class _Lease:
         self.label = target.label
         self.client = client
         self.owner = f"{socket.gethostname()}:{uuid.getnode():x}:{target.work_dir}"
-        self.text = "string" if target.type == "bigquery" else "varchar(1000)"
+        self.text = warehouse_of(target).text_type
         self.until = 0.0
 
     def take(self) -> None:

@@ -17,16 +17,16 @@ from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import workers
-from .destination import failure, lift_memory_limit
 from .errors import HeadraceError, LoadError
 from .feed import Feed, FeedFile, groups
 from .formats.source import Source
 from .idle import Listing
 from .ledger import LOADED_FILES, STAGING, SYNCS, UNREAD, Known, discard_unfinished, is_news
-from .pipeline import stages
 from .reading import PARQUET_BYTES, Found, Into, Part, Task, parts, read
 from .rows import RAW_DEFINITIONS, RAW_EVENTS, REJECTED_EVENTS
 from .target import Target
+from .warehouses import warehouse_of
+from .warehouses.base import Warehouse
 
 PACKAGE_BYTES = 4 * 2**30
 """A package takes files up to this size in all, and at least one: what a kill can cost, and what the disk must hold."""
@@ -36,12 +36,6 @@ ALONE_BYTES = 128 * 2**20
 
 COMPRESSED = 8
 """How many bytes of text one of a compressed file stands for, roughly, by the time that it takes."""
-
-TEXT_BYTES = {"redshift": 65_535}
-"""The longest text that a warehouse holds, where it is less than a line of a feed may have."""
-
-INSERTED_ROWS = 10_000
-"""More rows than that in one load are worth a staging bucket on Redshift."""
 
 
 @dataclass
@@ -56,7 +50,7 @@ class Loaded:
     rejected: int = 0
     late: int = 0
     inserted: int = 0
-    """Rows that went by INSERT, for want of a staging bucket."""
+    """Rows that went by INSERT, as the warehouse took no files."""
     unread: list[str] = field(default_factory=list)
     """Files that are not read and were not known yet, each with the reason."""
     gone_on: str | None = None
@@ -81,7 +75,7 @@ def load_package(pipeline: dlt.Pipeline, package: Package, loaded: Loaded) -> No
     again = Retrying(
         stop=stop_after_attempt(4),
         wait=wait_exponential(2, max=60),
-        retry=retry_if_exception(lambda error: _passes(package.target, error)),
+        retry=retry_if_exception(lambda error: _passes(package.warehouse, error)),
         reraise=True,
     )
     for attempt in again:
@@ -90,7 +84,7 @@ def load_package(pipeline: dlt.Pipeline, package: Package, loaded: Loaded) -> No
                 pipeline.drop()
                 pipeline.sync_destination()
                 discard_unfinished(pipeline)
-                lift_memory_limit(package.target, pipeline)
+                package.warehouse.before_retry(pipeline)
             package.clear()
             pipeline.run(
                 [
@@ -103,13 +97,13 @@ def load_package(pipeline: dlt.Pipeline, package: Package, loaded: Loaded) -> No
     package.add_to(loaded)
 
 
-def _passes(target: Target, error: BaseException) -> bool:
+def _passes(warehouse: Warehouse, error: BaseException) -> bool:
     """Whether a failed step of dlt may go well next time."""
     return (
         isinstance(error, PipelineStepFailed)
         and error.step == "load"
         and retry_load(("load",))(error)
-        and isinstance(failure(target, error.exception or error), LoadError)
+        and isinstance(warehouse.failure(error.exception or error), LoadError)
     )
 
 
@@ -142,10 +136,9 @@ class Package:
         self.feed = feed
         self.files = files
         self.known = known
-        self.target = target
+        self.warehouse = warehouse_of(target)
         self.scratch = target.work_dir / "files"
-        self.max_bytes = TEXT_BYTES.get(target.type)
-        self.by_insert = target.type == "redshift" and not stages(target)
+        self.by_insert = self.warehouse.by_insert
         self.sync = sync
         self.unread = list(unread)
         self.again = again
@@ -188,7 +181,7 @@ class Package:
                 yield dlt.mark.with_file_import(str(part.path), "parquet", part.rows, hints=hints)
 
     def _parts(self, table: str, files: list[FeedFile]) -> Iterator[Part]:
-        into = Into(STAGING[table], _load_id(), self.scratch / table, self.max_bytes)
+        into = Into(STAGING[table], _load_id(), self.scratch / table, self.warehouse.max_text_bytes)
         if len(files) < 2 or sum(map(_size, files)) <= ALONE_BYTES or workers.count() < 2:
             yield from parts(self._tasks(self.feed.fetch(files, self.scratch)), into, self.found)
             return

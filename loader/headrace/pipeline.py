@@ -13,15 +13,14 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import dlt
-from dlt.common.destination.exceptions import DestinationException, DestinationUndefinedEntity
+from dlt.common.destination.exceptions import DestinationException
 from dlt.common.storages.load_package import create_load_id
 from dlt.extract import storage as dlt_storage
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from .codes import NO_SCHEMA, number
-from .destination import destination, failure, reading
 from .errors import HeadraceError
 from .target import Target
+from .warehouses import class_of, warehouse_of
 
 DLT_SETTINGS = {
     "extract.next_item_mode": "fifo",
@@ -50,8 +49,8 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
     logging.getLogger("dlt").disabled = True  # dlt itself sets the level, again and again
     for name in ("snowflake", "google", "urllib3", "botocore"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    one_worker = {"load.workers": 1} if target.type == "duckdb" else {}  # each would buffer a row group of its own
-    for name, value in {**DLT_SETTINGS, **one_worker}.items():
+    warehouse = warehouse_of(target)
+    for name, value in {**DLT_SETTINGS, **warehouse.dlt_settings}.items():
         dlt.config[name] = value
     folder = target.work_dir / "dlt" if loads else Path(tempfile.mkdtemp(prefix="headrace-"))
     shutil.rmtree(folder, ignore_errors=True)
@@ -62,8 +61,8 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
             pipeline = dlt.pipeline(
                 "headrace",
                 pipelines_dir=str(folder),
-                destination=destination(target) if is_changed else opened.enter_context(reading(target, folder)),
-                staging="filesystem" if stages(target) else None,
+                destination=warehouse.destination() if is_changed else opened.enter_context(warehouse.reading(folder)),
+                staging=warehouse.staging,
                 dataset_name=target.schema,
             )
             client: Any = pipeline.sql_client()
@@ -71,7 +70,7 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
             client.has_dataset()
             connecting = False
             # While one connection is open, DuckDB does not close its file, a checkpoint, after each of dlt's steps.
-            if target.type != "duckdb":
+            if not warehouse.file:
                 opened.close()
             if loads:
                 pipeline.sync_destination()
@@ -83,14 +82,14 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
         for cause in _causes(error):
             if isinstance(cause, HeadraceError):
                 raise cause from error
-        raise failure(target, error.exception or error) from error
+        raise warehouse.failure(error.exception or error) from error
     except HeadraceError:
         raise
     except DestinationException as error:
-        raise failure(target, error, connecting) from error
+        raise warehouse.failure(error, connecting) from error
     except Exception as error:
         if connecting:  # some clients raise what is not of dlt
-            raise failure(target, error, connecting) from error
+            raise warehouse.failure(error, connecting) from error
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -116,18 +115,13 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         error = cause
 
 
-def stages(target: Target) -> bool:
-    """Whether files go to S3 for Redshift to copy them from there: dlt has been told of a bucket."""
-    return target.type == "redshift" and bool(dlt.config.get("destination.filesystem.bucket_url"))
-
-
 def query(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """The rows of a statement on the staging schema, `%s` a parameter; none where its tables are not there yet."""
     try:
         with client_of(pipeline) as client, client.execute_query(sql, *parameters) as cursor:
             return list(cursor.fetchall()) if cursor.description else []
     except DestinationException as error:
-        if is_missing(error):
+        if is_missing(pipeline, error):
             return []
         raise
 
@@ -142,6 +136,6 @@ def client_of(pipeline: dlt.Pipeline) -> Any:
 _clients: WeakKeyDictionary[dlt.Pipeline, Any] = WeakKeyDictionary()
 
 
-def is_missing(error: DestinationException) -> bool:
+def is_missing(pipeline: dlt.Pipeline, error: DestinationException) -> bool:
     """Whether a statement failed as a table or a schema is not there."""
-    return isinstance(error, DestinationUndefinedEntity) or number(error) == NO_SCHEMA
+    return class_of(pipeline.destination.destination_name).is_missing(error)

@@ -14,7 +14,8 @@ import dlt
 
 from .errors import UsageError
 from .pipeline import client_of, query
-from .target import Target, text_type, time_type
+from .target import Target
+from .warehouses import warehouse_of
 
 REQUEST_DAYS = 8
 """A request asks for so many days that have events."""
@@ -98,10 +99,11 @@ def ask(pipeline: dlt.Pipeline, target: Target, found: Days, reason: str) -> Non
         (f"{now:.6f}-{number:04}", first, last, reason, datetime.fromtimestamp(now, timezone.utc))
         for number, (first, last) in enumerate(Days(days, 0).slices())
     ]
+    warehouse = warehouse_of(target)
     with client_of(pipeline) as client:
         client.execute_sql(
-            f"create table if not exists redo (request_id {text_type(target)}, first_day date, last_day date, "
-            f"device_id bigint, reason {text_type(target)}, requested_time {time_type(target)})"
+            f"create table if not exists redo (request_id {warehouse.text_type}, first_day date, last_day date, "
+            f"device_id bigint, reason {warehouse.text_type}, requested_time {warehouse.time_type})"
         )
         client.execute_sql(
             "insert into redo (request_id, first_day, last_day, reason, requested_time) values "

@@ -65,7 +65,7 @@ def show(target: Target) -> list[Answer]:
                             )
                         )
                 except DestinationException as error:
-                    if not is_missing(error):
+                    if not is_missing(pipeline, error):
                         raise
                     raise LoadError(f"{target.label} has no models to look at yet: run `headrace sync`") from error
     return answers

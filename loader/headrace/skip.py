@@ -14,7 +14,8 @@ from .feed import Feed
 from .ledger import COMPLETE
 from .lock import alone
 from .pipeline import connected, query
-from .target import Target, text_type, time_type
+from .target import Target
+from .warehouses import warehouse_of
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,13 @@ def skip(target: Target, names: tuple[str, ...]) -> list[Skipped]:
     if folders := [name for name in names if Path(name).is_dir()]:
         raise UsageError(f"{', '.join(folders)}: a folder can't be left out; name its files")
     with alone(target), connected(target, writes=True) as pipeline:
+        warehouse = warehouse_of(target)
         with pipeline.sql_client() as client:
             if not client.has_dataset():
                 client.create_dataset()
             client.execute_sql(
-                f"create table if not exists skipped (name {text_type(target)}, first_load_id {text_type(target)}, "
-                f"skipped_time {time_type(target)})"
+                f"create table if not exists skipped (name {warehouse.text_type}, "
+                f"first_load_id {warehouse.text_type}, skipped_time {warehouse.time_type})"
             )
         waiting = query(
             pipeline, f"select min(_dlt_load_id) from loaded_files where not is_merged and _dlt_load_id in {COMPLETE}"

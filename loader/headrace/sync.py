@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import date, datetime, timezone
-from pathlib import Path
 
 import dlt
 
@@ -17,9 +16,10 @@ from .idle import Call, fingerprint
 from .ledger import NEWEST, QUEUED, Plan, Span, plan_of
 from .load import ProgressCallback, load, replay
 from .lock import alone
-from .package import INSERTED_ROWS, Loaded
+from .package import Loaded
 from .pipeline import connected, query
-from .target import Target, text_type, time_type
+from .target import Target
+from .warehouses import warehouse_of
 
 NAMED_FILES = 20
 """So many files that are not read a sync names, and as many status."""
@@ -43,6 +43,8 @@ class Summary:
     loaded: Loaded
     merged: Merged | None
     build_said: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
+    """The warehouse's, on how it was loaded."""
 
     def counts(self) -> dict[str, int | str]:
         """The numbers of the closing table. Those of the merge are `-` when nothing was built.
@@ -75,11 +77,7 @@ class Summary:
         notes += [f"not read: {words}" for words in self.loaded.unread[:NAMED_FILES]]
         if len(self.loaded.unread) > NAMED_FILES:
             notes.append(f"not read: {len(self.loaded.unread) - NAMED_FILES:,} files more; headrace status names them")
-        if self.loaded.inserted > INSERTED_ROWS:
-            notes.append(
-                f"{self.loaded.inserted:,} rows went by INSERT, which is slow: "
-                "set DESTINATION__FILESYSTEM__BUCKET_URL to an S3 folder, for Redshift to copy them from there"
-            )
+        notes += self.advice
         if self.loaded.unknown_fields:
             names = ", ".join(f"{name} ({count:,})" for name, count in self.loaded.unknown_fields.most_common())
             notes.append(f"fields that the contract does not know, left out: {names}")
@@ -137,10 +135,9 @@ def sync(
         loaded = load(Feed.at(call.feed), target, span, progress)
         said: list[str] = []
         merged = _build(target, progress, said, span.everything) if build_models else None
-        summary = Summary(target.label, loaded, merged, said)
+        summary = Summary(target.label, loaded, merged, said, warehouse_of(target).advice(loaded.inserted))
     if merged and loaded.listing and span == NEWEST:
-        database = Path(target.settings["path"]) if target.type == "duckdb" else None
-        call.remember(target.label, loaded.listing, database)
+        call.remember(target.label, loaded.listing, warehouse_of(target).file)
     return summary
 
 
@@ -170,7 +167,7 @@ def backfill(address: str, target: Target, progress: ProgressCallback, span: Spa
             build=lambda: merged.append(_build(target, progress, said)),
             progress=progress,
         )
-    return Summary(target.label, loaded, _total(merged), said)
+    return Summary(target.label, loaded, _total(merged), said, warehouse_of(target).advice(loaded.inserted))
 
 
 def rebuild(target: Target, progress: ProgressCallback, since: date, until: date | None = None) -> Rebuilt:
@@ -270,10 +267,11 @@ def _total(merged: list[Merged]) -> Merged:
 
 def _remember(target: Target, began: datetime, error: BuildError) -> None:
     """Write down a build that failed, for status to say since when they do; the next green one forgets them."""
+    warehouse = warehouse_of(target)
     with connected(target, writes=True) as pipeline, pipeline.sql_client() as client:
         client.execute_sql(
-            f"create table if not exists failed_builds (started_time {time_type(target)}, "
-            f"ended_time {time_type(target)}, queued_loads bigint, message {text_type(target)})"
+            f"create table if not exists failed_builds (started_time {warehouse.time_type}, "
+            f"ended_time {warehouse.time_type}, queued_loads bigint, message {warehouse.text_type})"
         )
         queue = query(pipeline, f"select count(distinct _dlt_load_id) from {QUEUED}")
         client.execute_sql(

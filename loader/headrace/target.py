@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from .errors import UsageError
 PROFILE = "headrace"
 CHECKOUT = Path(__file__).resolve().parents[2]
 SHIPPED = Path(__file__).resolve().parent / "project"
+
+SECRET = re.compile(r"password|pass|secret|token|private_key|passphrase|keyfile_json|access_key")
+"""What the settings of an output that hold a secret have in their names."""
 
 UNQUOTABLE = re.compile(r"['*?\[\]]")
 """dlt hands paths to DuckDB's read_parquet unquoted, where these have a meaning."""
@@ -53,15 +57,20 @@ class Target:
             folder = Path(tempfile.gettempdir()) / f"headrace-{digest}"
         return folder / self.name
 
+    def hidden(self, said: str) -> str:
+        """Words in one line, without the secrets of the profile."""
+        said = " ".join(said.split())
+        for secret in sorted(_secrets(self.settings), key=len, reverse=True):
+            said = said.replace(" ".join(secret.split()), "***")
+        return said
 
-def text_type(target: Target) -> str:
-    """The type of a text in the tables that the loader makes by statements of its own."""
-    return "string" if target.type == "bigquery" else "varchar(4000)"
 
-
-def time_type(target: Target) -> str:
-    """Likewise, of a point in time."""
-    return {"bigquery": "timestamp", "snowflake": "timestamp_tz"}.get(target.type, "timestamptz")
+def _secrets(settings: Any, is_secret: bool = False) -> Iterator[str]:
+    if isinstance(settings, dict):
+        for name, value in settings.items():
+            yield from _secrets(value, is_secret or bool(SECRET.search(str(name))))
+    elif is_secret and settings and len(str(settings)) > 3:
+        yield str(settings)
 
 
 def find_project(project_dir: Path | None) -> Path:

@@ -6,13 +6,14 @@ import dlt
 from dlt.common.destination.exceptions import DestinationException
 
 from .pipeline import client_of, query
-from .target import Target, text_type
+from .target import Target
+from .warehouses import warehouse_of
 
 
 def prepare(pipeline: dlt.Pipeline, target: Target) -> None:
     """Make the table `built_views` where it is missing. The build's macros empty its `made_from` when they begin."""
     with client_of(pipeline) as client:
-        text = text_type(target)
+        text = warehouse_of(target).text_type
         client.execute_sql(f"create table if not exists built_views (relation_name {text}, made_from {text})")
 
 

@@ -130,6 +130,15 @@ def snowflake() -> Iterator[StandIn]:
 
 
 @contextmanager
+def postgres() -> Iterator[StandIn]:
+    """PostgreSQL itself, with the database `dev`."""
+    port = free_port()
+    with folder("postgres") as home, cluster(home, port):
+        output = {"type": "postgres", **login_to(port)}
+        yield StandIn(output)
+
+
+@contextmanager
 def redshift() -> Iterator[StandIn]:
     """PostgreSQL with a SUPER type, behind a proxy that rewrites Redshift's SQL; COPY reads from a local S3."""
     programs = environment("redshift", REDSHIFT)
@@ -137,7 +146,7 @@ def redshift() -> Iterator[StandIn]:
     s3 = f"http://127.0.0.1:{s3_port}"
     with (
         folder("redshift") as home,
-        postgres(home, postgres_port) as connect,
+        cluster(home, postgres_port, HERE / "redshift.sql") as connect,
         server([programs / "moto_server", "-H", "127.0.0.1", "-p", s3_port], s3_port, home, "s3.log"),
     ):
         sql_log = home / "sql.log"
@@ -151,15 +160,7 @@ def redshift() -> Iterator[StandIn]:
         with server(
             [programs / "python", HERE / "redshift_proxy.py", port, postgres_port], port, home, "proxy.log", **env
         ):
-            output = {
-                "type": "redshift",
-                "host": "127.0.0.1",
-                "port": port,
-                "user": "loader",
-                "password": "secret",
-                "dbname": "dev",
-                "sslmode": "disable",
-            }
+            output = {"type": "redshift", **login_to(port)}
             yield StandIn(output, {"AWS_ENDPOINT_URL": s3}, sql_log)
 
 
@@ -197,6 +198,12 @@ def bigquery() -> Iterator[StandIn]:
                 "DATA_WRITER__DISABLE_COMPRESSION": "true",
             }
             yield StandIn(output, env, log)
+
+
+def login_to(port: int) -> dict[str, Any]:
+    """The owner of a PostgreSQL server."""
+    who = {"user": "loader", "password": "secret", "dbname": "dev"}
+    return {"host": "127.0.0.1", "port": port, **who, "sslmode": "disable"}
 
 
 def free_port() -> int:
@@ -307,42 +314,42 @@ def python_313() -> str:
 
 
 @contextmanager
-def postgres(home: Path, port: int) -> Iterator[str]:
-    """A PostgreSQL server with the types and functions of Redshift in the database `dev`; how its owner connects."""
+def cluster(home: Path, port: int, script: Path | None = None) -> Iterator[str]:
+    """A PostgreSQL server, and how its owner connects to the database `dev`, in which the script has run."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = found[-1] if found else Path(shutil.which("initdb") or "")
     if not initdb.is_file():
-        raise MissingError("the Redshift stand-in needs PostgreSQL: `apt-get install postgresql`")
+        raise MissingError("the stand-ins for PostgreSQL and Redshift need it: `apt-get install postgresql`")
     as_owner: list[Any] = []
-    cluster, secret = home / "cluster", home / "password"
+    data, secret = home / "cluster", home / "password"
     secret.write_text("secret")
-    cluster.mkdir()
+    data.mkdir()
     if os.geteuid() == 0:
-        shutil.chown(cluster, "postgres")
+        shutil.chown(data, "postgres")
         as_owner = ["runuser", "-u", "postgres", "--"]
 
     def owner(program: str, *arguments: Any) -> None:
         command = [*as_owner, initdb.with_name(program), *arguments]
         subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd=home)
 
-    owner("initdb", "-D", cluster, "-U", "loader", "-E", "UTF8", "--locale=C", "-A", "md5", f"--pwfile={secret}")
-    with (cluster / "postgresql.conf").open("a") as configuration:
+    owner("initdb", "-D", data, "-U", "loader", "-E", "UTF8", "--locale=C", "-A", "md5", f"--pwfile={secret}")
+    with (data / "postgresql.conf").open("a") as configuration:
         configuration.write(
-            f"port={port}\nlisten_addresses='127.0.0.1'\nunix_socket_directories='{cluster}'\nfsync=off\n"
+            f"port={port}\nlisten_addresses='127.0.0.1'\nunix_socket_directories='{data}'\nfsync=off\n"
             "synchronous_commit=off\nfull_page_writes=off\nallow_system_table_mods=on\ntimezone='UTC'\n"
         )
-    owner("pg_ctl", "-D", cluster, "-l", cluster / "log", "-w", "start")
+    owner("pg_ctl", "-D", data, "-l", data / "log", "-w", "start")
     try:
         connect = f"host=127.0.0.1 port={port} user=loader password=secret"
         run = [initdb.with_name("psql"), "-q", "-v", "ON_ERROR_STOP=1", "-d"]
         subprocess.run([*run, f"{connect} dbname=postgres", "-c", "create database dev"], check=True)
-        shim = [*run, f"{connect} dbname=dev", "-f", HERE / "redshift.sql"]
-        subprocess.run(
-            shim,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            env={**os.environ, "PGOPTIONS": "-c client_min_messages=warning"},
-        )
+        if script:
+            subprocess.run(
+                [*run, f"{connect} dbname=dev", "-f", script],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PGOPTIONS": "-c client_min_messages=warning"},
+            )
         yield f"{connect} dbname=dev"
     finally:
-        owner("pg_ctl", "-D", cluster, "-m", "immediate", "stop")
+        owner("pg_ctl", "-D", data, "-m", "immediate", "stop")

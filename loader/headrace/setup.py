@@ -1,21 +1,16 @@
-"""The grants that loader, dbt and readers need on a warehouse, as SQL: one template beside this for each."""
+"""The grants that loader, dbt and readers need on a warehouse, as SQL, from the template in warehouses/."""
 
 from __future__ import annotations
 
-import re
-from importlib.resources import files
 from string import Template
 
 from dlt.common.destination.exceptions import DestinationException
 
-from ..codes import THERE_ALREADY, sqlstate
-from ..errors import UsageError
-from ..pipeline import connected
-from ..target import Target
-
-WAREHOUSES = ("bigquery", "snowflake", "redshift")
-NAME = re.compile(r"[A-Za-z_][\w$]*")
-PRINCIPAL = re.compile(r"(user|group|serviceAccount|domain|principal|principalSet):[^\s\"'\\]+")
+from .errors import UsageError
+from .failures import THERE_ALREADY, sqlstate
+from .pipeline import connected
+from .target import Target
+from .warehouses import WAREHOUSES, grants_of, warehouse_of
 
 
 def grants(target: Target, loader: str, dbt: str, reader: str) -> str:
@@ -30,16 +25,15 @@ def grants(target: Target, loader: str, dbt: str, reader: str) -> str:
     Raises:
         UsageError: there is nothing to grant, or a name is none.
     """
-    if target.type not in WAREHOUSES:
-        raise UsageError(f"{target.label}: there are no roles to set up; there are on {', '.join(WAREHOUSES)}")
-    is_bigquery = target.type == "bigquery"
+    warehouse, template = warehouse_of(target), grants_of(target.type)
+    if template is None:
+        others = ", ".join(filter(grants_of, WAREHOUSES))
+        raise UsageError(f"{target.label}: there are no roles to set up; there are on {others}")
     for option, name in (("--loader", loader), ("--dbt", dbt), ("--reader", reader)):
-        if not (PRINCIPAL if is_bigquery else NAME).fullmatch(name):
-            wanted = "a principal such as group:product@example.com" if is_bigquery else "a plain name"
-            raise UsageError(f"{target.label}: {option} must be {wanted}, not {name!r}")
-    template = Template(files(__package__).joinpath(f"{target.type}.sql").read_text())
+        if not warehouse.principal.fullmatch(name):
+            raise UsageError(f"{target.label}: {option} must be {warehouse.principal_words}, not {name!r}")
     settings = target.settings
-    return template.substitute(
+    return Template(template).substitute(
         database=settings.get("database") or settings.get("dbname") or settings.get("project"),
         warehouse=settings.get("warehouse"),
         schema=target.schema,

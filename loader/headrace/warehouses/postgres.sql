@@ -1,0 +1,31 @@
+-- Run as a superuser or as the owner of the database. Loader and dbt are users, since default privileges go by the user
+-- who makes a table.
+create role ${loader};
+create role ${dbt};
+create role ${reader};
+create schema if not exists ${schema};
+create schema if not exists ${schema}_analysis;
+create schema if not exists ${schema}_marts;
+
+-- dlt and dbt look for schemas, and make those that are missing: these are there.
+-- The loader owns the tables that it makes in the schema of staging, and reads what dbt makes there.
+grant usage, create on schema ${schema} to ${loader};
+grant select on all tables in schema ${schema} to ${loader};
+alter default privileges for role ${dbt} in schema ${schema} grant select on tables to ${loader};
+
+-- dbt reads staging, and empties the queue when a build is green.
+grant usage, create on schema ${schema} to ${dbt};
+grant select, insert, update, delete on all tables in schema ${schema} to ${dbt};
+alter default privileges for role ${loader} in schema ${schema} grant select, insert, update, delete on tables to ${dbt};
+grant usage, create on schema ${schema}_analysis to ${dbt};
+grant usage, create on schema ${schema}_marts to ${dbt};
+
+-- Readers see what is published.
+grant usage on schema ${schema}_analysis to ${reader};
+grant usage on schema ${schema}_marts to ${reader};
+grant select on all tables in schema ${schema}_analysis to ${reader};
+grant select on all tables in schema ${schema}_marts to ${reader};
+alter default privileges for role ${dbt} in schema ${schema}_analysis grant select on tables to ${reader};
+alter default privileges for role ${dbt} in schema ${schema}_marts grant select on tables to ${reader};
+
+-- Then let the users log in (alter role ${loader} login password '...'), and grant ${reader} to who reads.
