@@ -33,6 +33,12 @@ with live as (
             {%- if requests() %}
             or ({{ is_requested('events') }})
             {%- endif %}
+            {%- if made_by_loader('skipped') %}
+            -- What was left out comes back as it was.
+            or events.event_id not in (
+                select parsed.event_id from {{ this }} as parsed where {{ in_touched_days('parsed.event_time') }}
+            )
+            {%- endif %}
         )
         {%- endif %}
     {%- endif %}
