@@ -828,6 +828,11 @@ def test_every_engine_says_what_each_has_to(empty):
         says = {m["name"] for m in macros if m["original_file_path"].endswith(f"engines/{engine}.sql")}
         assert {f"{engine}__{name}" for name in needed} <= says, engine
         assert all(name.startswith(f"{engine}__") for name in says), engine
+    # dbt looks for PostgreSQL's before any default.
+    implemented = {m["name"] for m in macros}
+    for name in implemented:
+        if name.startswith("postgres__headrace_"):
+            assert name.replace("postgres", "redshift", 1) in implemented
     said = []
     heard = {"callbacks": [lambda message: said.append(message.info.msg)]}
     assert not empty.dbt("run-operation", "default__headrace_utc_day", "--args", "{column: x}", **heard).success

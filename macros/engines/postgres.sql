@@ -73,17 +73,12 @@
     '{"{{ path.split('.') | join('","') }}"}'
 {%- endmacro %}
 
-{# A case keeps its order, so that nothing is cast that would fail. -#}
 {% macro postgres__headrace_try_cast(text, data_type) -%}
     {%- if data_type == 'double' -%}
-        {%- set number = 'cast(' ~ text ~ ' as numeric)' -%}
+        {%- set number = postgres__number(text) -%}
         case
-            when {{ postgres__is_number(text) }}
-                then
-                    case
-                        when abs({{ number }}) < 2.5e-324 then 0
-                        when abs({{ number }}) < 1.7976931348623158e308 then cast({{ number }} as double precision)
-                    end
+            when abs({{ number }}) < 2.5e-324 then 0
+            when abs({{ number }}) < 1.7976931348623158e308 then cast({{ number }} as double precision)
         end
     {%- elif data_type == 'date' -%}
         case
@@ -96,21 +91,17 @@
 {%- endmacro %}
 
 {% macro postgres__headrace_rounded(text) -%}
-    {%- set number = 'round(cast(' ~ text ~ ' as numeric))' -%}
-    case
-        when {{ postgres__is_number(text) }}
-            then
-                case
-                    when {{ number }} between -9223372036854775808 and 9223372036854775807
-                        then cast({{ number }} as bigint)
-                end
-    end
+    {%- set number = 'round(' ~ postgres__number(text) ~ ')' -%}
+    case when {{ number }} between -9223372036854775808 and 9223372036854775807 then cast({{ number }} as bigint) end
 {%- endmacro %}
 
-{# And none of more digits than a numeric holds. -#}
-{% macro postgres__is_number(text) -%}
-    length({{ text }}) <= 4000
-            and {{ text }} ~ '^[[:space:]]*[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]{1,4})?[[:space:]]*$'
+{# A cast that fails stands in a case, which keeps its order. A numeric holds no exponent of five digits. -#}
+{% macro postgres__number(text) -%}
+    case
+        when length({{ text }}) < 4000
+            and {{ matches(text, '[[:space:]]*[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)?[[:space:]]*') }}
+            then cast(regexp_replace({{ text }}, '([eE][-+]?)0*[1-9][0-9]{4,}', '\19999') as numeric)
+    end
 {%- endmacro %}
 
 {% macro postgres__headrace_matches(text, pattern) -%}
@@ -122,11 +113,19 @@
 {%- endmacro %}
 
 {% macro postgres__headrace_time_without_offset(text) -%}
-    case when {{ postgres__begins_with_a_day(text) }} then cast({{ text }} as timestamp) at time zone 'UTC' end
+    {{ postgres__time(text, 'timestamp') }} at time zone 'UTC'
 {%- endmacro %}
 
 {% macro postgres__headrace_time_with_offset(text) -%}
-    case when {{ postgres__begins_with_a_day(text) }} then cast({{ text }} as timestamptz) end
+    {{ postgres__time(text, 'timestamptz') }}
+{%- endmacro %}
+
+{# What is finer than a microsecond is cut off, not rounded. -#}
+{% macro postgres__time(text, type) -%}
+    case
+        when {{ postgres__begins_with_a_day(text) }}
+            then cast(regexp_replace({{ text }}, '([.][0-9]{6})[0-9]+', '\1') as {{ type }})
+    end
 {%- endmacro %}
 
 {# One that its month has: so many days after the first, it is still that month. -#}
