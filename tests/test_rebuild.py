@@ -180,7 +180,7 @@ def test_a_rebuild_that_was_killed_goes_on_by_itself(tmp_path: Path) -> None:
     assert waiting[0] > 2, "one request for all would not be a test"
     assert waiting == [waiting[0]] * 5 + [waiting[0] - 1] * 2
     (asked, *_) = status(warehouse)["redo"]
-    assert (asked["first_day"] >= "1970-01-01", asked["reason"]) == (True, "headrace rebuild --since 1-01-01")
+    assert (asked["first_day"] >= "1970-01-01", asked["reason"]) == (True, "headrace rebuild --since 0001-01-01")
     said = warehouse.headrace("status")
     assert "to do again" in said and "headrace rebuild --since" in said
 
