@@ -136,7 +136,18 @@ def test_a_rebuild_of_some_days_mends_these_and_changes_nothing_else(tmp_path: P
     warehouse, _, _ = played(tmp_path)
     before = whole(warehouse)
     leave_out(warehouse.project, *UNREAD)
-    warehouse.headrace("rebuild", "--since", "2026-03-02", "--until", "2026-03-04")
+    days = ("--since", "2026-03-02", "--until", "2026-03-04")
+    stamp = warehouse.database.stat()
+    ((events,),) = warehouse.rows(
+        "select count(*) from {p}.events left join {p}.int_wrong_clocks as clocks using (event_id) "
+        "where date '2026-03-02' <= coalesce(clocks.event_time, events.event_time) "
+        "and coalesce(clocks.event_time, events.event_time) < date '2026-03-05'"
+    )
+    said = warehouse.headrace("rebuild", *days, "--dry-run")
+    assert "1970-01-01 to 2037-05-05" in said, "two events of these days lie on those that their clocks said"
+    assert f"5 days with {events} events would be done again" in said
+    assert warehouse.database.stat() == stamp
+    warehouse.headrace("rebuild", *days)
     assert changed(whole(warehouse), before) == {}
 
     losses = {"2026-03-03": FIRST_DAYS.keys() - {"int_wrong_clocks"}, "1970-01-01": {"int_wrong_clocks"}}
@@ -153,6 +164,15 @@ def test_a_rebuild_of_some_days_mends_these_and_changes_nothing_else(tmp_path: P
         assert changed(whole(warehouse), before).keys() >= lost
         warehouse.headrace("rebuild", "--since", day, "--until", day)
         assert changed(whole(warehouse), before) == {}
+
+
+def test_a_call_that_is_wrong_says_so(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    said = warehouse.headrace("rebuild", "--since", "2026-03-03", "--until", "2026-03-02", status=2)
+    assert "--until 2026-03-02 is before --since 2026-03-03" in said
+    assert "does not match the format" in warehouse.headrace("rebuild", "--since", "yesterday", status=2)
+    for options in ([], ["--dry-run"]):
+        assert "nothing was built here yet" in warehouse.headrace("rebuild", *ALL, *options, status=2)
 
 
 CHAIN = [
@@ -180,7 +200,7 @@ def test_a_rebuild_that_was_killed_goes_on_by_itself(tmp_path: Path) -> None:
     assert waiting[0] > 2, "one request for all would not be a test"
     assert waiting == [waiting[0]] * 5 + [waiting[0] - 1] * 2
     (asked, *_) = status(warehouse)["redo"]
-    assert (asked["first_day"] >= "1970-01-01", asked["reason"]) == (True, "headrace rebuild --since 1-01-01")
+    assert (asked["first_day"] >= "1970-01-01", asked["reason"]) == (True, "headrace rebuild --since 0001-01-01")
     said = warehouse.headrace("status")
     assert "to do again" in said and "headrace rebuild --since" in said
 
