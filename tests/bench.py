@@ -1,6 +1,7 @@
 """What a load and an hour cost: `make bench`.
 
-load: whole processes on one core; for each format, over the same files of 100,000 events (1 KB of properties each):
+load: whole processes on one core, or on as many as --cores says; for each format, over the same files of 100,000 events
+(1 KB of properties each):
   floor     DuckDB alone: insert … select from read_json or read_parquet
   headrace  headrace sync --no-build
   plain     dlt as its tutorial shows it: a generator of dicts, loaded as Parquet
@@ -77,15 +78,15 @@ class Run:
     megabytes: float
 
 
-def measure(command: list[str], **env: str) -> Run:
-    """Run a process on one core; its time from start to end, and its peak resident memory."""
-    core = min(os.sched_getaffinity(0))
+def measure(command: list[str], cores: int, **env: str) -> Run:
+    """Run a process on some cores; its time from start to end, and the peak resident memory of its largest process."""
+    usable = sorted(os.sched_getaffinity(0))[:cores]
     before = os.times().elapsed
     process = subprocess.Popen(
         command,
         env={**os.environ, "RUNTIME__DLTHUB_TELEMETRY": "false", **env},
         stdout=subprocess.DEVNULL,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+        preexec_fn=lambda: os.sched_setaffinity(0, usable),
     )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -111,9 +112,9 @@ def feed(folder: Path, file_format: str, events: int) -> Path:
 class Bench:
     """The three ways to load a feed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cores: int) -> None:
         """Everything that is written goes into the folder."""
-        self.folder = folder
+        self.folder, self.cores = folder, cores
         self.project = folder / "project"
         self.project.mkdir(parents=True, exist_ok=True)
         for name in ("dbt_project.yml", "profiles.example.yml"):
@@ -125,14 +126,15 @@ class Bench:
         return str(self.folder / "bench.duckdb")
 
     def floor(self, feed: Path) -> Run:
-        return measure([sys.executable, "-c", FLOOR, self._empty(), f"{feed}/*/*{feed.name.partition('-')[0]}"])
+        files = f"{feed}/*/*{feed.name.partition('-')[0]}"
+        return measure([sys.executable, "-c", FLOOR, self._empty(), files], self.cores)
 
     def headrace(self, feed: Path) -> Run:
         command = [sys.executable, "-m", "headrace.cli", "sync", str(feed), "--no-build"]
-        return measure([*command, "--project-dir", str(self.project)], HEADRACE_DUCKDB=self._empty())
+        return measure([*command, "--project-dir", str(self.project)], self.cores, HEADRACE_DUCKDB=self._empty())
 
     def plain(self, feed: Path) -> Run:
-        return measure([sys.executable, "-c", PLAIN, self._empty(), f"{feed}/*/*"])
+        return measure([sys.executable, "-c", PLAIN, self._empty(), f"{feed}/*/*"], self.cores)
 
 
 HISTORY_HOURS = 20
@@ -228,7 +230,7 @@ def median(runs: list[Run]) -> Run:
 
 def bench_loads(options: argparse.Namespace) -> None:
     """Print what loads cost."""
-    bench = Bench(options.folder)
+    bench = Bench(options.folder, options.cores)
     table = Table("format", show_edge=False)
     for column in (
         "events",
@@ -280,6 +282,7 @@ def main() -> None:
     arguments.add_argument("--events", type=int, nargs="+", default=[300_000, 3_000_000])
     arguments.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     arguments.add_argument("--runs", type=int, default=3)
+    arguments.add_argument("--cores", type=int, default=1, help="that a load may use")
     arguments.add_argument("--folder", type=Path, default=PROJECT / ".headrace" / "bench")
     options = arguments.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
