@@ -648,6 +648,30 @@ def test_who_loses_the_lease_stops(warehouse: Remote, tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+@on("postgres")
+def test_statements_share_a_connection_until_dlt_works(warehouse: Remote, feed: Path) -> None:
+    from headrace.load import connected, disconnect, query
+    from headrace.target import read_target
+
+    process = "select pg_backend_pid()"
+    target = read_target(None, warehouse.project, warehouse.profiles)
+    with connected(target) as pipeline:  # where the schema is not there yet
+        assert query(pipeline, "select * from nothing") == []
+    warehouse.sync(feed, "--no-build")
+    with connected(target) as pipeline:
+        first = query(pipeline, process)
+        assert query(pipeline, "select * from nothing") == []
+        assert query(pipeline, "select count(*) from raw_events") == [(1,)]
+        assert query(pipeline, process) == first
+        disconnect(pipeline)
+        assert query(pipeline, process) != first
+    open_ones = "select count(*) from pg_stat_activity where datname = 'dev' and pid <> pg_backend_pid()"
+    until = time.monotonic() + 10  # the server notices after a moment
+    while warehouse.rows(open_ones) != [(0,)] and time.monotonic() < until:
+        time.sleep(0.1)
+    assert warehouse.rows(open_ones) == [(0,)]
+
+
 # --- kills ----------------------------------------------------------------------------------------------------------
 
 KILLS = [

@@ -117,25 +117,26 @@ class _Lease:
                 "insert into lease (owner, expires) "
                 "select '', 0 from (select 1 as one) as seed where not exists (select 1 from lease)"
             )
-        return self.claim()
+            return self._claim()
 
     def claim(self) -> tuple[str, int] | None:
-        """Take or renew it; who has it and until when, if another one does."""
-        began = time.monotonic()
+        """Renew it; who has it and until when, if another one does."""
         with self.client:
-            ((now,),) = self.client.execute_sql("select current_timestamp")
-            seconds = int(now.timestamp())
-            self.client.execute_sql(
-                "update lease set owner = %s, expires = %s where owner = %s or expires < %s or expires > %s",
-                self.owner,
-                seconds + LEASE_SECONDS,
-                self.owner,
-                seconds,
-                seconds + 2 * LEASE_SECONDS,  # made while the warehouse's clock was ahead
-            )
-            held = [
-                (owner, int(expires)) for owner, expires in self.client.execute_sql("select owner, expires from lease")
-            ]
+            return self._claim()
+
+    def _claim(self) -> tuple[str, int] | None:
+        began = time.monotonic()
+        ((now,),) = self.client.execute_sql("select current_timestamp")
+        seconds = int(now.timestamp())
+        self.client.execute_sql(
+            "update lease set owner = %s, expires = %s where owner = %s or expires < %s or expires > %s",
+            self.owner,
+            seconds + LEASE_SECONDS,
+            self.owner,
+            seconds,
+            seconds + 2 * LEASE_SECONDS,  # made while the warehouse's clock was ahead
+        )
+        held = [(owner, int(expires)) for owner, expires in self.client.execute_sql("select owner, expires from lease")]
         others = [one for one in held if one[0] != self.owner]
         if not others:
             self.until = began + LEASE_SECONDS

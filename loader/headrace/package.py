@@ -22,6 +22,7 @@ from .feed import Feed, FeedFile, groups
 from .formats.source import Source
 from .idle import Listing
 from .ledger import LOADED_FILES, STAGING, SYNCS, UNREAD, Known, discard_unfinished, is_news
+from .pipeline import disconnect
 from .reading import PARQUET_BYTES, Found, Into, Part, Task, parts, read
 from .rows import RAW_DEFINITIONS, RAW_EVENTS, REJECTED_EVENTS
 from .target import Target
@@ -85,6 +86,7 @@ def load_package(pipeline: dlt.Pipeline, package: Package, loaded: Loaded) -> No
                 pipeline.sync_destination()
                 discard_unfinished(pipeline)
                 package.warehouse.before_retry(pipeline)
+            disconnect(pipeline)
             package.clear()
             pipeline.run(
                 [

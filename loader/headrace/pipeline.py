@@ -65,13 +65,15 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
                 staging=warehouse.staging,
                 dataset_name=target.schema,
             )
-            client: Any = pipeline.sql_client()
-            opened.enter_context(client)
-            client.has_dataset()
+            opened.callback(disconnect, pipeline)
+            with client_of(pipeline) as client:
+                is_there = client.has_dataset()
             connecting = False
-            # While one connection is open, DuckDB does not close its file, a checkpoint, after each of dlt's steps.
-            if not warehouse.file:
-                opened.close()
+            if not is_there:  # a connection does not see the schema that is made later
+                disconnect(pipeline)
+            if warehouse.file:  # while a connection is open, dlt's steps don't each close the file, a checkpoint
+                held: Any = pipeline.sql_client()
+                opened.enter_context(held)
             if loads:
                 pipeline.sync_destination()
                 newest = query(pipeline, "select max(load_id) from _dlt_loads")
@@ -126,11 +128,23 @@ def query(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> list[tuple[Any,
         raise
 
 
-def client_of(pipeline: dlt.Pipeline) -> Any:
-    """The client for one statement after the other: dlt reads its configuration anew for each that it makes."""
+@contextmanager
+def client_of(pipeline: dlt.Pipeline) -> Iterator[Any]:
+    """The client for one statement after the other, which stays connected: a login can take a second."""
     if pipeline not in _clients:
         _clients[pipeline] = pipeline.sql_client()
-    return _clients[pipeline]
+    if _clients[pipeline].native_connection is None:
+        _clients[pipeline].open_connection()
+    yield _clients[pipeline]
+
+
+def disconnect(pipeline: dlt.Pipeline) -> None:
+    """End the connection; the next statement opens another one.
+
+    So it is done before dlt works for long on connections of its own, as servers and firewalls end those that are idle.
+    """
+    if pipeline in _clients:
+        _clients.pop(pipeline).close_connection()
 
 
 _clients: WeakKeyDictionary[dlt.Pipeline, Any] = WeakKeyDictionary()
