@@ -720,8 +720,6 @@ def test_killed_at(warehouse: Remote, tmp_path: Path, point: str) -> None:
 
 KILLED_BUILDS = [
     "batch_loads is built",
-    "merged into events, uncommitted",
-    "merged into events",
     "between the purge's mark and its delete",
     "the events are purged",
 ]
