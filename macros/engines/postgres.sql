@@ -19,7 +19,8 @@
 {% macro postgres__headrace_elapsed(start, end, unit) -%}
     {%- set per_second = {'second': 1, 'millisecond': 1000, 'microsecond': 1000000}[unit] -%}
     cast(
-        floor(extract(epoch from {{ end }}) * {{ per_second }}) - floor(extract(epoch from {{ start }}) * {{ per_second }})
+        floor(extract(epoch from {{ end }}) * {{ per_second }})
+        - floor(extract(epoch from {{ start }}) * {{ per_second }})
         as bigint
     )
 {%- endmacro %}
@@ -46,8 +47,8 @@
 {%- endmacro %}
 
 {% macro postgres__headrace_json_texts(column, paths) -%}
-    {#- Parsed once, as jsonb, which is 8 times as quick for 40 paths: what unnest gives is not computed again for each use.
-        A number that jsonb can't hold must not stop the hour: beside one, the texts are found one by one. -#}
+    {#- Parsed once, as jsonb, which is 8 times as quick for 40 paths: what unnest gives is not computed again for each
+        use. A number that jsonb can't hold must not stop the hour: beside one, the texts are found one by one. -#}
     unnest(array[
         case
             when cast({{ column }} as text) ~ '[eE][-+]?[0-9]{5}|[0-9]{30}'
@@ -133,7 +134,9 @@
     case
         when {{ text }} ~ '^(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])'
             then
-                extract(month from cast(left({{ text }}, 7) || '-01' as date) + cast(substr({{ text }}, 9, 2) as int) - 1)
+                extract(
+                    month from cast(left({{ text }}, 7) || '-01' as date) + cast(substr({{ text }}, 9, 2) as int) - 1
+                )
                 = cast(substr({{ text }}, 6, 2) as int)
         else false
     end
