@@ -650,7 +650,7 @@ def test_who_loses_the_lease_stops(warehouse: Remote, tmp_path: Path) -> None:
 
 @on("postgres")
 def test_statements_share_a_connection_until_dlt_works(warehouse: Remote, feed: Path) -> None:
-    from headrace.load import connected, disconnect, query
+    from headrace.pipeline import connected, disconnect, query
     from headrace.target import read_target
 
     process = "select pg_backend_pid()"
