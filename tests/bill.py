@@ -42,7 +42,7 @@ HOURS = 8 * 24
 """Of the small feed."""
 
 LAST_HOURS = 6
-"""These come in one load, which stands for an hour of many events: some are late, of each of the four days before."""
+"""These come in one load, which stands for an hour of many events, some of them late."""
 
 EVENTS_PER_SMALL_HOUR = 100
 EVENTS_PER_HOUR = 50_000
