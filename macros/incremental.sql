@@ -160,12 +160,12 @@
 
 
 {% macro in_touched_days(column) -%}
-    {{ return(in_touched(column, spans_of_touched_days())) }}
+    {{ return(in_touched(column, spans_of_touched('day'))) }}
 {%- endmacro %}
 
 
 {% macro in_touched_sessions(column) -%}
-    {{ return(in_touched(column, spans_of_touched_sessions())) }}
+    {{ return(in_touched(column, spans_of_touched('full_session_id'))) }}
 {%- endmacro %}
 
 
@@ -196,26 +196,13 @@
 {%- endmacro %}
 
 
-{% macro spans_of_touched_days() -%}
+{% macro spans_of_touched(key) -%}
     select distinct
         touched.first_day,
         touched.last_day
     from {{ ref('touched') }} as touched
-    where touched.day is not null
+    where touched.{{ key }} is not null
     {#- An event of an unknown time has no day. #}
-    union all
-    select
-        cast(null as date) as first_day,
-        cast(null as date) as last_day
-{%- endmacro %}
-
-
-{% macro spans_of_touched_sessions() -%}
-    select distinct
-        touched.first_day,
-        touched.last_day
-    from {{ ref('touched') }} as touched
-    where touched.full_session_id is not null
     union all
     select
         cast(null as date) as first_day,

@@ -23,7 +23,7 @@
         {%- if is_incremental() %}
         {#- A live event is either of the batch or lies within its session as we know it. #}
         and events.full_session_id in (select touched.full_session_id from {{ touched }} as touched)
-        and {{ day_ranges('events.event_time', spans_of_touched_sessions()) }}
+        and {{ day_ranges('events.event_time', spans_of_touched('full_session_id')) }}
         {%- endif %}
 {%- endmacro %}
 
@@ -50,6 +50,17 @@
         and {{ local_day('events.event_time') }} in (select touched.day from {{ touched }} as touched)
         and {{ day_ranges('events.event_time', spans) }}
         {%- endif %}
+{%- endmacro %}
+
+
+{% macro session_starts() -%}
+    select
+        full_session_id,
+        start_time
+    from {{ ref('int_sessions') }}
+    {%- if is_incremental() %}
+    where {{ in_touched_sessions('start_time') }}
+    {%- endif %}
 {%- endmacro %}
 
 

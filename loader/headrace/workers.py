@@ -55,9 +55,8 @@ def in_order(call: Callable[..., Found], arguments: Iterator[tuple[Any, ...]]) -
 
 def _begin(lifeline: Connection) -> None:
     """Have this process end when the other end of a pipe is closed, as it is by the end of who holds it."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # it goes to all processes of a terminal; the first one closes the pipe
+    # Ctrl-C goes to all processes of a terminal; the first one closes the pipe.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 

@@ -66,13 +66,7 @@ ranked as (
 ),
 
 sessions as (
-    select
-        full_session_id,
-        start_time
-    from {{ ref('int_sessions') }}
-    {%- if is_incremental() %}
-    where {{ in_touched_sessions('start_time') }}
-    {%- endif %}
+    {{ session_starts() }}
 )
 
 select
