@@ -1,3 +1,8 @@
+{% macro event_content() -%}
+    {{ return({'event_properties': 'json', 'source_properties': 'json'}) }}
+{%- endmacro %}
+
+
 {% macro landed(table) -%}
     {%- set relation = source('loader', table) -%}
     {%- if not execute or relation.is_cte -%}

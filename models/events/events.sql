@@ -18,9 +18,10 @@ select
     cast(session_id as {{ warehouse_type('bigint') }}) as session_id,
     cast(view_id as {{ warehouse_type('bigint') }}) as view_id,
     cast(event_type as {{ dbt.type_string() }}) as event_type,
-    {{ as_json(managed, 'event_properties') }} as event_properties,
     cast(source_type as {{ dbt.type_string() }}) as source_type,
-    {{ as_json(managed, 'source_properties') }} as source_properties,
+    {%- for column, type in event_content().items() %}
+    {{ as_json(managed, column) if type == 'json' else 'cast(' ~ column ~ ' as ' ~ warehouse_type(type) ~ ')' }} as {{ column }},
+    {%- endfor %}
     -- Who keeps the table has done what these are for.
     cast(null as {{ type_timestamptz() }}) as _feed_updated_time,
     cast(null as {{ dbt.type_string() }}) as _file,
@@ -44,8 +45,8 @@ from {{ managed }}
 {%- endif -%}
 
 {%- set identifiers = ['processed_time', 'device_id', 'session_id', 'view_id', 'source_type'] -%}
-{%- set properties = ['event_properties', 'source_properties'] -%}
-{%- set content = ['event_type'] + properties -%}
+{%- set properties = event_content() -%}
+{%- set content = ['event_type'] + properties | list -%}
 {%- set lowest_time = timestamptz('0001-01-01 00:00:00') -%}
 
 with batch as (
@@ -58,8 +59,8 @@ with batch as (
 landed as (
     select
         event_id,
-        {%- for column in properties %}
-        {{ parse_json(column) }} as {{ column }},
+        {%- for column, type in properties.items() %}
+        {{ parse_json(column) if type == 'json' else column }} as {{ column }},
         {%- endfor %}
         _file,
         _position,
@@ -76,8 +77,8 @@ existing as (
     {%- else %}
     select
         *,
-        {%- for column in properties %}
-        cast(null as {{ warehouse_type('json') }}) as {{ column }},
+        {%- for column, type in properties.items() %}
+        cast(null as {{ warehouse_type(type) }}) as {{ column }},
         {%- endfor %}
         cast(null as {{ type_timestamptz() }}) as updated_time,
         cast(null as {{ dbt.type_string() }}) as _first_load_id,
@@ -225,9 +226,10 @@ select
     session_id,
     view_id,
     event_type,
-    event_properties,
     source_type,
-    source_properties,
+    {%- for column in properties %}
+    {{ column }},
+    {%- endfor %}
     _feed_updated_time,
     _file,
     _has_other_files,

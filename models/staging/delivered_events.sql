@@ -9,10 +9,10 @@
     'event_id', 'event_time', 'processed_time', 'updated_time', 'device_id', 'session_id', 'view_id', 'event_type',
     'source_type', '_is_derived_id', '_is_export', '_file', '_position', '_dlt_load_id',
 ] -%}
-{%- set content = [
-    'landed_rows.event_type', 'landed_rows.source_type', 'landed_rows.event_properties',
-    'landed_rows.source_properties',
-] -%}
+{%- set content = [] -%}
+{%- for column in ['event_type', 'source_type'] + event_content() | list -%}
+    {%- do content.append('landed_rows.' ~ column) -%}
+{%- endfor -%}
 
 {%- set in_batch -%}
 from {{ raw_events }} as landed_rows

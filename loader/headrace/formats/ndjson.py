@@ -126,25 +126,15 @@ def _decode_block(block: memoryview, count: int, way: Way, tally: Tally) -> dict
 def _decode_line(line: bytes, tally: Tally) -> tuple[Any, ...]:
     event: Any = DECODERS[True, False].decode(line)
     tally.count_unknown(FIELDS.decode(line).keys() - EVENT_FIELDS.keys())
-    event_type = event.event_type
-    properties = bytes(event.event_properties)
-    if event_type is UNSET:
-        if properties != b"null":
+    values = {
+        name: _object_text(bytes(getattr(event, name)), name) if name in PROPERTIES else getattr(event, name)
+        for name in EVENT_FIELDS
+    }
+    if values["event_type"] is UNSET:
+        if values["event_properties"] is not None:
             raise RowError("event_type is missing (only an explicit null supersedes an event)")
-        event_type = None
-    return (
-        event.event_id,
-        event.event_time,
-        event.processed_time,
-        event.updated_time,
-        event.device_id,
-        event.session_id,
-        event.view_id,
-        event_type,
-        _object_text(properties, "event_properties"),
-        event.source_type,
-        _object_text(bytes(event.source_properties), "source_properties"),
-    )
+        values["event_type"] = None
+    return tuple(values.values())
 
 
 def _object_text(raw: bytes, column: str) -> str | None:
