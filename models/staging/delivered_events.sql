@@ -9,10 +9,7 @@
     'event_id', 'event_time', 'processed_time', 'updated_time', 'device_id', 'session_id', 'view_id', 'event_type',
     'source_type', '_is_derived_id', '_is_export', '_file', '_position', '_dlt_load_id',
 ] -%}
-{%- set content = [] -%}
-{%- for column in ['event_type', 'source_type'] + event_content() | list -%}
-    {%- do content.append('landed_rows.' ~ column) -%}
-{%- endfor -%}
+{%- set content = ['event_type', 'source_type'] + event_content() | list -%}
 
 {%- set in_batch -%}
 from {{ raw_events }} as landed_rows
