@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PIP = $(@D)/bin/python -m pip install --quiet --disable-pip-version-check
 LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url
 FEED := sample-feed
 
@@ -11,17 +12,21 @@ FEED := sample-feed
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
 
-setup: $(VENV)/ready ## install headrace and its tools into .venv, at the versions of requirements.lock
+setup: $(VENV)/dev ## install headrace and the tools for its development into .venv
 
 $(VENV)/ready: requirements.lock
 $(VENV)-warehouses/ready: requirements-warehouses.lock
 $(VENV)/ready $(VENV)-warehouses/ready: pyproject.toml
 	$(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(filter %.lock,$^)
-	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) --no-deps --require-hashes -r $(filter %.lock,$^)
+	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
-sync: setup ## make a sample feed, load it hour by hour, build, and show what is there
+$(VENV)/dev: requirements-dev.lock $(VENV)/ready
+	$(PIP) --no-deps --require-hashes -r $<
+	touch $@
+
+sync: $(VENV)/ready ## make a sample feed, load it hour by hour, build, and show what is there
 	@test -e $(FEED)/done || for hour in 1 2 3 4 5 6; do \
 		$(BIN)/headrace sample $(FEED) --hours $$hour && $(BIN)/headrace sync $(FEED) --no-build || exit 1; done
 	@touch $(FEED)/done
@@ -52,7 +57,8 @@ bench: setup $(VENV)-warehouses/ready ## measure the loader against the floor an
 lock: ## pin what pyproject.toml asks for, for every Python and platform it allows
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	$(LOCK) --group dev pyproject.toml -o requirements.lock
+	$(LOCK) --group checkout pyproject.toml -o requirements.lock
+	$(LOCK) --constraint requirements.lock --group dev pyproject.toml -o requirements-dev.lock
 	$(LOCK) --group warehouses --extra bigquery --extra postgres --extra redshift --extra snowflake pyproject.toml -o requirements-warehouses.lock
 
 clean: ## remove what the targets made
