@@ -37,13 +37,12 @@ NOT_OF_A_BUILD = re.compile(r"DBT_(LOG_\w+|ENV_SECRET_\w+|\w+_(PATH|DIR)|WRITE_J
 """Variables of the environment that dbt reads, and that change nothing of what it builds."""
 
 
-def fingerprint(project: Path, vars: Mapping[str, Any], *more: str) -> str:
+def fingerprint(project: Path, *more: str) -> str:
     """What a build of a dbt project is made from: its files, versions, and the environment that dbt and the files read.
 
-    Equal on every machine that builds the same. `vars` are those of the call, `more` is what else it depends on, such
-    as the target's name.
+    Equal on every machine that builds the same. `more` is what else it depends on, such as the target's name.
     """
-    digest = hashlib.sha256(repr((json.dumps(vars, sort_keys=True, default=str), more)).encode())
+    digest = hashlib.sha256(repr(more).encode())
     names = {name for name in os.environ if name.startswith("DBT_") and not NOT_OF_A_BUILD.fullmatch(name)}
     for file in _project_files(project):
         content = file.read_bytes()
@@ -143,7 +142,7 @@ class Call:
                 texts.append((folder / "profiles.yml").read_bytes())
         names = sorted({name.decode() for text in texts for name in ENV_VAR.findall(text)} | {"HEADRACE_DUCKDB"})
         found = [(name, os.environ.get(name)) for name in names]
-        return cls(feed, fingerprint(project, vars, repr(texts), repr(found)), file)
+        return cls(feed, fingerprint(project, repr(vars), repr(texts), repr(found)), file)
 
     def forget(self) -> None:
         """Begin to change something."""

@@ -8,6 +8,7 @@ import re
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -124,15 +125,15 @@ def home_of(project: Path) -> Path:
     if told := os.environ.get("HEADRACE_HOME"):
         home = Path(told).absolute()
         if UNQUOTABLE.search(str(home)):
-            raise UsageError(
-                f"HEADRACE_HOME: {home} has one of ' * ? [ ] in it, which DuckDB would not take as they are"
-            )
-    else:
-        homes = [*([] if project == SHIPPED else [project / ".headrace"]), *_homes_of_user()]
-        fit = (one for one in homes if may_be_written(one) and not UNQUOTABLE.search(str(one)))
-        home = next(fit, None) or _home_of_nobody()
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return home
+            raise UsageError(f"HEADRACE_HOME: {home} has one of ' * ? [ ] in it, which DuckDB does not take as it is")
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return home
+    for home in [*([] if project == SHIPPED else [project / ".headrace"]), *_homes_of_user()]:
+        with suppress(OSError):
+            if may_be_written(home) and not UNQUOTABLE.search(str(home)):
+                home.mkdir(mode=0o700, parents=True, exist_ok=True)
+                return home
+    return _home_of_nobody()
 
 
 def may_be_written(folder: Path) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-
 import dlt
 from packaging.version import Version
 
@@ -38,7 +36,5 @@ def claim(pipeline: dlt.Pipeline, target: Target) -> None:
             disconnect(pipeline)  # a connection does not see the schema that is made later
     warehouse = warehouse_of(target)
     with client_of(pipeline) as client:
-        client.execute_sql(
-            f"create table if not exists versions (version {warehouse.text_type}, since_time {warehouse.time_type})"
-        )
-        client.execute_sql("insert into versions values (%s, %s)", __version__, datetime.now(timezone.utc))
+        client.execute_sql(f"create table if not exists versions (version {warehouse.text_type})")
+        client.execute_sql("insert into versions values (%s)", __version__)
