@@ -71,6 +71,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ.pop("DBT_PROFILES_DIR", None)
     os.environ["DBT_WRITE_JSON"] = "false"
     os.environ["DBT_LOG_LEVEL_FILE"] = "none"
+    os.environ["DBT_TARGET_PATH"] = "target"  # of the project, so that headrace and dbt parse it once
     forked.collect_seldom()
     Warehouse.parsed = tmp_path_factory.mktemp("parsed") / "partial_parse.msgpack"
 

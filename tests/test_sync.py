@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-import zipfile
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from conftest import PROJECT, SHARED, Warehouse, event, leave_out_what_users_do, ndjson, needs_real_export
+from conftest import SHARED, Warehouse, event, leave_out_what_users_do, ndjson, needs_real_export
 
 PUBLISHED = (
     "product.event_definitions",
@@ -290,24 +286,3 @@ def test_the_call_or_the_configuration_is_wrong(warehouse: Warehouse, tmp_path: 
     assert "NOT_SET" in says("sync", str(tmp_path), "--profiles-dir", str(profiles))
     (profiles / "profiles.yml").write_text("other: {}")
     assert "no profile 'headrace'" in says("sync", str(tmp_path), "--profiles-dir", str(profiles))
-
-
-def test_an_installed_headrace_writes_where_it_is_called(tmp_path: Path) -> None:
-    """From a wheel, in an empty folder: nothing is written beside the package."""
-    made = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    subprocess.run([*made, str(PROJECT)], check=True, capture_output=True)
-    feed = tmp_path / "feed.ndjson"
-    feed.write_bytes(ndjson(event("a")))
-    site, here = tmp_path / "site", tmp_path / "here"
-    here.mkdir()
-    with zipfile.ZipFile(next(tmp_path.glob("*.whl"))) as wheel:
-        wheel.extractall(site)
-    before = sorted(path for path in site.rglob("*") if "__pycache__" not in path.parts)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")}
-    command = [sys.executable, "-m", "headrace.cli", "sync", str(feed)]
-    done = subprocess.run(
-        command, cwd=here, env={**environment, "PYTHONPATH": str(site)}, capture_output=True, text=True, timeout=600
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(path for path in site.rglob("*") if "__pycache__" not in path.parts) == before
-    assert {"headrace.duckdb", ".headrace"} <= {path.name for path in here.iterdir()}

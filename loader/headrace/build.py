@@ -14,7 +14,7 @@ from dbt.cli.main import dbtRunner
 
 from .errors import BuildError
 from .failures import words
-from .target import PROFILE, Target
+from .target import PACKAGE, Target
 from .warehouses import warehouse_of
 
 OWN_SELECTOR = "hourly"
@@ -65,16 +65,19 @@ def build(
     arguments = ["build", "--quiet", "--log-level", "none", "--target", target.name]
     arguments += ["--exclude-resource-type", "unit_test"]
     arguments += ["--project-dir", str(target.project_dir), "--profiles-dir", str(target.profiles_dir)]
+    arguments += ["--profile", target.profile, *(["--vars", yaml.safe_dump(dict(target.vars))] if target.vars else [])]
     arguments += _selection(target, everything, leaves_views)
-    if target.home != target.project_dir:
-        arguments += ["--target-path", str(target.home / "target"), "--log-path", str(target.home / "logs")]
+    # Not in the project's folder, where builds for two databases at once would write the same files.
+    for option, name in (("--target-path", "target"), ("--log-path", "logs")):
+        if f"DBT_{option[2:].replace('-', '_').upper()}" not in os.environ:
+            arguments += [option, str(target.work_dir / name)]
     os.environ.setdefault("DBT_WRITE_JSON", "false")  # a manifest for nobody to read, in a tenth of the time of a build
     outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
     cleanup_connections()  # type: ignore[no-untyped-call]
     warehouse_of(target).after_build()
     if outcome.success:
         made = [result.node for result in outcome.result or []]  # type: ignore[union-attr]
-        views = [node.relation_name for node in made if node.package_name == PROFILE and _is_view(node)]
+        views = [node.relation_name for node in made if node.package_name == PACKAGE and _is_view(node)]
         return Built(macros_said, views)
     if outcome.exception:
         raise BuildError(f"{target.label}: dbt build: {words(target, outcome.exception)}")
@@ -93,7 +96,7 @@ def _selection(target: Target, everything: bool, leaves_views: bool) -> list[str
         return ["--select", "*"]
     if default_selector(target.project_dir) not in (None, OWN_SELECTOR):
         return []
-    kept = [f"package:{PROFILE},config.materialized:{kind}" for kind in ("view", "seed")]
+    kept = [f"package:{PACKAGE},config.materialized:{kind}" for kind in ("view", "seed")]
     return ["--exclude", "tag:daily", *(kept if leaves_views else [])]
 
 

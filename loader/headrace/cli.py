@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from itertools import groupby
 from pathlib import Path
@@ -106,6 +106,28 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
+class Variables(click.ParamType):  # type: ignore[type-arg]
+    """Vars of dbt as it takes them: names and values, as YAML."""
+
+    name = "yaml"
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> dict[str, Any]:
+        """Read YAML."""
+        import yaml
+
+        found = None
+        with suppress(yaml.YAMLError):
+            found = yaml.safe_load(str(value))
+        if not isinstance(found, dict):
+            self.fail(f"{value!r} is no YAML of names and values such as '{{fullstory_org_id: ABC}}'", param, context)
+        return found
+
+
+with_variables = click.option(
+    "--vars", type=Variables(), help="Vars beside those of dbt_project.yml, for this call: '{name: value}'."
+)
+
+
 class Duration(click.ParamType):  # type: ignore[type-arg]
     """A time span such as 90m, 3h or 2d."""
 
@@ -129,7 +151,7 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
             "Folder of the dbt project (default: this one, else the one that came along).",
         ),
         ("--profiles-dir", click.Path(path_type=Path), "Folder of profiles.yml (default: where dbt looks)."),
-        ("--target", str, "Output of the dbt profile `headrace` (default: the profile's own)."),
+        ("--target", str, "Output of the dbt profile (default: the profile's own)."),
     ):
         command = click.option(name, type=kind, help=words)(command)
     return command
@@ -141,7 +163,7 @@ def on_target(command: Callable[..., None]) -> Callable[..., None]:
     def with_target(target: str | None, profiles_dir: Path | None, project_dir: Path | None, **others: Any) -> None:
         from .target import read_target
 
-        command(target=read_target(target, project_dir, profiles_dir), **others)
+        command(target=read_target(target, project_dir, profiles_dir, others.pop("vars", None)), **others)
 
     with_target.__doc__ = command.__doc__
     with_target.__name__ = command.__name__
@@ -159,10 +181,27 @@ def main() -> None:
       headrace sync feed        load what is new in it, and run the dbt build
       headrace show             a first look at what is there now
 
-    Where to is said once, in the dbt profile `headrace`; without one, in profiles.example.yml: one DuckDB file.
+    Where to is said once, in the profile that dbt_project.yml names; without one, in profiles.example.yml: one DuckDB
+    file. `headrace init` makes a dbt project of your own, for vars and models.
 
     Exit status: 0 done; 1 the load or the build failed, run it again; 2 the call or the configuration is wrong.
     """
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+def init(folder: Path) -> None:
+    """Make a small dbt project of your own in FOLDER, or mend its link to the models that came along.
+
+    For vars, models and tests of your own: headrace and dbt take it where they are called in it, or with --project-dir.
+    No file that is there is written again.
+    """
+    from .init import init as make
+
+    done = make(folder)
+    for line in done:
+        output.print(plain(line))
+    output.print(plain(f"{folder}: {'`headrace sync FEED` there loads and builds' if done else 'nothing to do'}"))
 
 
 @main.command()
@@ -171,11 +210,13 @@ def main() -> None:
 @click.option("--all", "everything", is_flag=True, help="Look at every hour, run all data tests: once a day.")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
 @click.option("--no-build", is_flag=True, help="Load only, and leave `dbt build` to the scheduler.")
+@with_variables
 @with_options
 def sync(
     target: str | None,
     profiles_dir: Path | None,
     project_dir: Path | None,
+    vars: dict[str, Any] | None,
     feed: str,
     since: datetime | None,
     everything: bool,
@@ -190,10 +231,9 @@ def sync(
     """
     from .feed import shown
     from .idle import Call
-    from .target import find_project, home_of, read_target
+    from .target import find_project, read_target
 
-    project = find_project(project_dir)
-    call = Call.of(feed, target, project, profiles_dir, home_of(project))
+    call = Call.of(feed, target, find_project(project_dir), profiles_dir, vars or {})
     memo = None if since or everything or dry_run else call.recall()
     if memo and memo.is_still():
         output.print(plain(f"{shown(feed)} -> {memo.label}"))
@@ -203,7 +243,7 @@ def sync(
     from . import sync as run
     from .ledger import Span
 
-    to = read_target(target, project_dir, profiles_dir)
+    to = read_target(target, project_dir, profiles_dir, vars)
     span = Span(since=since, everything=everything)
     if dry_run:
         _print_plan(run.plan(feed, to, span))
@@ -217,6 +257,7 @@ def sync(
 @click.option("--since", type=Moment(), required=True, help="The first hour to replay.")
 @click.option("--until", type=Moment(), help="The last hour to replay (default: the newest).")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
+@with_variables
 @on_target
 def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dry_run: bool) -> None:
     """Load hours of FEED again, whatever was loaded before.
@@ -239,6 +280,7 @@ def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dr
 @click.option("--since", type=DAY, required=True, help="The first day (UTC).")
 @click.option("--until", type=DAY, help="The last day (default: the last that has events).")
 @click.option("--dry-run", is_flag=True, help="Say which days and how many events, and stop.")
+@with_variables
 @on_target
 def rebuild(target: Any, since: datetime, until: datetime | None, dry_run: bool) -> None:
     """Make anew what is made from the events of some days: sessions, pages, elements, days.

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -17,11 +17,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .errors import HeadraceError
 from .feed import Feed, FeedFile
-from .target import profile_folders, write_at_once
+from .target import home_of, installed, profile_folders, settings_of, write_at_once
 from .warehouses import WAREHOUSES
 
 PATHS = {
@@ -30,7 +28,6 @@ PATHS = {
     "seed-paths": ["seeds"],
     "snapshot-paths": ["snapshots"],
     "test-paths": ["tests"],
-    "packages-install-path": "dbt_packages",
 }
 """Where dbt finds what it builds, with its defaults."""
 
@@ -58,15 +55,16 @@ def fingerprint(project: Path, *more: str) -> str:
 
 
 def _project_files(project: Path) -> Iterator[Path]:
+    """The files of a project and of its packages."""
     yield from sorted(project.glob("*.y*ml"))
-    settings: dict[str, Any] = {}
-    with suppress(OSError, yaml.YAMLError):
-        settings = yaml.safe_load((project / "dbt_project.yml").read_text()) or {}
+    settings = settings_of(project)
     for name, default in PATHS.items():
         folders = settings.get(name, default)
         for folder in [folders] if isinstance(folders, str) else folders:
             for below, _, files in sorted(os.walk(project / folder, followlinks=True)):
                 yield from (Path(below, file) for file in sorted(files))
+    for package in sorted(installed(project).parent.glob("*")):
+        yield from _project_files(package)
 
 
 def _version(distribution: str) -> str | None:
@@ -127,17 +125,24 @@ class Call:
     """Where the memo of the last such call is."""
 
     @classmethod
-    def of(cls, feed: str, target: str | None, project: Path, profiles: Path | None, home: Path) -> Call:
+    def of(
+        cls,
+        feed: str,
+        target: str | None,
+        project: Path,
+        profiles: Path | None,
+        vars: Mapping[str, Any],
+    ) -> Call:
         """The call with these arguments, from the working directory."""
         key = repr((feed, str(Path.cwd()), target, str(project), str(profiles)))
-        file = home / ".headrace" / "idle" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+        file = home_of(project) / "idle" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         texts = []
         for folder in profile_folders(project, profiles):
             with suppress(OSError):
                 texts.append((folder / "profiles.yml").read_bytes())
         names = sorted({name.decode() for text in texts for name in ENV_VAR.findall(text)} | {"HEADRACE_DUCKDB"})
         found = [(name, os.environ.get(name)) for name in names]
-        return cls(feed, fingerprint(project, repr(texts), repr(found)), file)
+        return cls(feed, fingerprint(project, repr(vars), repr(texts), repr(found)), file)
 
     def forget(self) -> None:
         """Begin to change something."""

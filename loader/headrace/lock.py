@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from dlt.destinations.exceptions import DatabaseException
+from filelock import FileLock, Timeout
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
+from . import versions
 from .errors import LoadError, UsageError
 from .failures import lasts
 from .pipeline import connected
@@ -30,43 +32,48 @@ RENEW_SECONDS = 60
 
 @contextmanager
 def alone(target: Target) -> Iterator[None]:
-    """Keep other syncs to this target away, of this machine and of others, until the process ends, however it ends.
+    """Keep other syncs to this database away, of this machine and of others, until the process ends, however it ends.
 
     Raises:
         LoadError: another sync is under way.
+        UsageError: a newer headrace has made the tables.
     """
-    with _locked(target):
-        if warehouse_of(target).file:
-            yield
-            return
-        with connected(target) as pipeline:
-            lease = _Lease(target, pipeline.sql_client())
-            lease.take()
-        with lease.kept():
-            yield
+    with _locked(target), ExitStack() as held:
+        with connected(target, writes=True) as pipeline:
+            if not warehouse_of(target).file:
+                lease = _Lease(target, pipeline.sql_client())
+                lease.take()
+                held.enter_context(lease.kept())
+            versions.claim(pipeline, target)
+        yield
 
 
 @contextmanager
 def _locked(target: Target) -> Iterator[None]:
-    """Hold the lock of this target's working folder; the system lets go of it when the process ends."""
+    """Hold a lock that the system lets go of when the process ends.
+
+    It lies beside a DuckDB file, where whoever writes to that finds it; on a server the lease keeps away who has
+    another working folder.
+    """
+    file = warehouse_of(target).file
+    path = Path(f"{file.resolve()}.lock") if file else target.work_dir / "lock"
     try:
         target.work_dir.mkdir(parents=True, exist_ok=True)
-        opened = (target.work_dir / "lock").open("a+")
+        path.open("a").close()
+        lock = FileLock(path).acquire(timeout=0)
+    except Timeout:
+        pid = "unknown"
+        with suppress(OSError):  # Windows lets nobody read a locked file, nor write to it by its name
+            pid = path.read_text()
+        raise LoadError(
+            f"another sync to target {target.name!r} is under way (process {pid}); try again when it has ended"
+        ) from None
     except OSError as error:
-        said = f"{target.work_dir} can't be written: {error.strerror}"
+        said = f"{path} can't be written: {error.strerror}"
         raise (UsageError if lasts(error) else LoadError)(said) from error
-    with opened as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise LoadError(
-                f"another sync to target {target.name!r} is under way (process {lock.read().strip()}); "
-                "try again when it has ended"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
+    with lock:
+        with suppress(OSError):
+            path.write_text(str(os.getpid()))
         yield
 
 

@@ -145,7 +145,7 @@ def made_from(target: Target) -> str:
     """What a build on the target is made from."""
     names = ("database", "project", "dbname", "path", "attach")
     place = [str(target.settings.get(name)) for name in names]
-    return fingerprint(target.project_dir, target.name, target.type, target.schema, *place)
+    return fingerprint(target.project_dir, repr(target.vars), target.name, target.type, target.schema, *place)
 
 
 def _waits(pipeline: dlt.Pipeline) -> bool:
