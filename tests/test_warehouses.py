@@ -885,8 +885,9 @@ def test_setup_gives_no_more_than_each_needs(warehouse: Remote, feed: Path) -> N
     warehouse.execute("create view {p}_marts.sessions as select session_id from {p}.events")
     warehouse.execute("delete from {p}.raw_events")
     warehouse.execute("update {p}.loaded_files set is_merged = true")
-    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
-        warehouse.execute("drop table {p}.raw_events")
+    for sql in ("drop table {p}.raw_events", "insert into {p}.raw_events select * from {p}.events"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            warehouse.execute(sql)
     warehouse.output = {**owner, "user": who["loader"], "password": SECRET}
     assert warehouse.rows("select count(*) from {p}.events") == [(1,)]
     for sql in ("delete from {p}.events", "create table {p}_marts.mine (a int)", "select * from {p}_marts.sessions"):
@@ -894,7 +895,8 @@ def test_setup_gives_no_more_than_each_needs(warehouse: Remote, feed: Path) -> N
             warehouse.execute(sql)
     warehouse.output = {**owner, "user": who["reader"], "password": SECRET}
     assert warehouse.rows("select session_id from {p}_marts.sessions") == [(7,)]
-    for sql in ("select * from {p}.events", "select * from {p}.raw_events", "create table {p}_marts.mine (a int)"):
+    assert warehouse.rows("select session_id from {p}.events") == [(7,)]
+    for sql in ("delete from {p}.events", "select * from {p}.raw_events", "create table {p}_marts.mine (a int)"):
         with pytest.raises(psycopg2.errors.InsufficientPrivilege):
             warehouse.execute(sql)
 

@@ -15,3 +15,8 @@ grant `roles/bigquery.dataEditor` on schema `${database}`.`${schema}_marts` to "
 -- or readers would need access to staging.
 grant `roles/bigquery.dataViewer` on schema `${database}`.`${schema}_analysis` to "${reader}";
 grant `roles/bigquery.dataViewer` on schema `${database}`.`${schema}_marts` to "${reader}";
+
+-- The tables of the contract lie in the dataset of staging, whose other tables are not for readers. They can be granted when
+-- they are there, after the first build, and stay granted:
+--   grant `roles/bigquery.dataViewer` on table `${database}`.`${schema}`.events to "${reader}";
+--   and likewise event_definitions, page_definitions and element_definitions.

@@ -12,14 +12,17 @@ grant usage, create on schema ${schema} to ${loader};
 grant select on all tables in schema ${schema} to ${loader};
 alter default privileges for user ${dbt} in schema ${schema} grant select on tables to ${loader};
 
--- dbt reads staging, and empties the queue when a build is green.
+-- dbt reads staging, and empties the queue when a build is green. What it makes itself it owns.
 grant usage, create on schema ${schema} to ${dbt};
-grant select, insert, update, delete on all tables in schema ${schema} to ${dbt};
-alter default privileges for user ${loader} in schema ${schema} grant select, insert, update, delete on tables to ${dbt};
+grant select, update, delete on all tables in schema ${schema} to ${dbt};
+alter default privileges for user ${loader} in schema ${schema} grant select, update, delete on tables to ${dbt};
 grant usage, create on schema ${schema}_analysis to ${dbt};
 grant usage, create on schema ${schema}_marts to ${dbt};
 
--- Readers see what is published.
+-- Readers see what is published, and in the schema of staging what dbt makes, such as events: not the queue, and not
+-- what was rejected. What was there before this ran wants a grant of its own (grant select on ${schema}.events to …).
+grant usage on schema ${schema} to role ${reader};
+alter default privileges for user ${dbt} in schema ${schema} grant select on tables to role ${reader};
 grant usage on schema ${schema}_analysis to role ${reader};
 grant usage on schema ${schema}_marts to role ${reader};
 grant select on all tables in schema ${schema}_analysis to role ${reader};

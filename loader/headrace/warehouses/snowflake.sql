@@ -17,10 +17,10 @@ grant usage, create table on schema ${database}.${schema} to role ${loader};
 grant select on all tables in schema ${database}.${schema} to role ${loader};
 grant select on future tables in schema ${database}.${schema} to role ${loader};
 
--- dbt reads staging, and empties the queue when a build is green.
+-- dbt reads staging, and empties the queue when a build is green. What it makes itself it owns.
 grant usage, create table, create view on schema ${database}.${schema} to role ${dbt};
-grant select, insert, update, delete on all tables in schema ${database}.${schema} to role ${dbt};
-grant select, insert, update, delete on future tables in schema ${database}.${schema} to role ${dbt};
+grant select, update, delete on all tables in schema ${database}.${schema} to role ${dbt};
+grant select, update, delete on future tables in schema ${database}.${schema} to role ${dbt};
 grant usage, create table, create view on schema ${database}.${schema}_analysis to role ${dbt};
 grant usage, create table, create view on schema ${database}.${schema}_marts to role ${dbt};
 
@@ -35,5 +35,11 @@ grant select on future tables in schema ${database}.${schema}_analysis to role $
 grant select on future tables in schema ${database}.${schema}_marts to role ${reader};
 grant select on future views in schema ${database}.${schema}_analysis to role ${reader};
 grant select on future views in schema ${database}.${schema}_marts to role ${reader};
+
+-- The tables of the contract lie in the schema of staging, whose other tables are not for readers. They can be granted when
+-- they are there, after the first build, and stay granted:
+--   grant usage on schema ${database}.${schema} to role ${reader};
+--   grant select on table ${database}.${schema}.events to role ${reader};
+--   and likewise event_definitions, page_definitions and element_definitions.
 
 -- Then give the roles to users: grant role ${loader} to user ...;
