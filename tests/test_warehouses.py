@@ -901,6 +901,35 @@ def test_setup_gives_no_more_than_each_needs(warehouse: Remote, feed: Path) -> N
             warehouse.execute(sql)
 
 
+@on("postgres")
+def test_an_hour_runs_with_these_roles(warehouse: Remote, feed: Path) -> None:
+    """The loader as one user, dbt as another, the readers as a third: two hours, so that the second merges and updates."""
+    import psycopg2
+
+    who = {name: f"{name}_{warehouse.schema}" for name in ("loader", "dbt", "reader")}
+    warehouse.headrace("setup", *options(who), "--apply")
+    for name in who.values():
+        warehouse.execute(f"alter role {name} login password '{SECRET}'")
+    owner = warehouse.output
+    for events in ([event("a")], [event("b", minute=1), event("c", minute=2)]):  # the file is re-created without a
+        feed.write_bytes(ndjson(*events))
+        warehouse.write_profile(user=who["loader"], password=SECRET)
+        warehouse.sync(feed, "--no-build")
+        warehouse.write_profile(user=who["dbt"], password=SECRET)
+        warehouse.dbt("build", "--exclude-resource-type", "unit_test", "--profiles-dir", warehouse.profiles)
+    warehouse.output = {**owner, "user": who["reader"], "password": SECRET}
+    assert warehouse.rows("select total_events from {p}_marts.sessions") == [(2,)]
+    assert warehouse.rows("select count(*) from {p}_analysis.clicks") == [(2,)]
+    assert warehouse.rows("select event_id, event_type from {p}.events order by 1") == [
+        ("a", None),
+        ("b", "click"),
+        ("c", "click"),
+    ]
+    for sql in ("select * from {p}.rejected_events", "delete from {p}.events"):
+        with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+            warehouse.execute(sql)
+
+
 # --- what is wrong is said in one line, with status 2; what may go well next time with status 1 ----------------------
 
 SECONDS = 45
