@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 FEED := sample-feed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test test-warehouses soak lint bench lock clean
+.PHONY: help setup sync test test-warehouses test-examples soak lint bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
@@ -39,6 +39,16 @@ test: setup ## run the tests
 test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on stand-ins for BigQuery, Snowflake and Redshift
 	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist loadgroup
 
+test-examples: setup $(VENV)-airflow/ready $(VENV)-dagster/ready ## run what examples/ has for cron, systemd, GitHub Actions, Airflow, Dagster and Docker
+	$(BIN)/python -m pytest -m examples tests/test_examples.py
+
+$(VENV)-airflow/ready: PACKAGES = 'apache-airflow>=3,<4'
+$(VENV)-dagster/ready: PACKAGES = dagster dagster-dbt .
+$(VENV)-airflow/ready $(VENV)-dagster/ready:
+	$(PYTHON) -m venv $(@D)
+	$(PIP) $(PACKAGES)
+	touch $@
+
 soak: setup ## run the property and kill tests for hours rather than minutes
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 HEADRACE_TEST_SEEDS="1 2 3 4 5 6 7 8" \
 		$(BIN)/python -m pytest -m "not warehouses" tests/test_kill.py tests/test_history.py tests/test_models.py tests/test_marts.py tests/test_order.py
@@ -62,4 +72,4 @@ lock: ## pin what pyproject.toml asks for, for every Python and platform it allo
 	$(LOCK) --group warehouses --extra bigquery --extra postgres --extra redshift --extra snowflake pyproject.toml -o requirements-warehouses.lock
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(VENV)-warehouses .standins $(FEED) .headrace target logs headrace.duckdb*
+	rm -rf $(VENV) $(VENV)-* .standins $(FEED) .headrace target logs headrace.duckdb*

@@ -903,7 +903,7 @@ def test_setup_gives_no_more_than_each_needs(warehouse: Remote, feed: Path) -> N
 
 @on("postgres")
 def test_an_hour_runs_with_these_roles(warehouse: Remote, feed: Path) -> None:
-    """The loader as one user, dbt as another, the readers as a third: two hours, so that the second merges and updates."""
+    """Loader, dbt and readers as users of their own, for two hours, as the second merges and updates."""
     import psycopg2
 
     who = {name: f"{name}_{warehouse.schema}" for name in ("loader", "dbt", "reader")}
