@@ -26,7 +26,8 @@ class Folder:
 
     def __init__(self, folder: Path) -> None:
         self.project, self.feed = folder / "analytics", folder / "feed"
-        self.env = {**os.environ, "HEADRACE_PROJECT": str(self.project), "HEADRACE_FEED": str(self.feed)}
+        others = {name: value for name, value in os.environ.items() if not name.startswith("DBT_")}
+        self.env = {**others, "HEADRACE_PROJECT": str(self.project), "HEADRACE_FEED": str(self.feed)}
         self.run(BIN / "headrace", "sample", self.feed, "--hours", "1", cwd=folder)
         self.run(BIN / "headrace", "init", self.project, cwd=folder)
         (self.project / ".venv").mkdir()
@@ -103,7 +104,6 @@ def test_dagster(folder: Folder, tmp_path: Path) -> None:
     settings = {"DAGSTER_HOME": str(tmp_path / "dagster"), "PATH": f"{tools}:{os.environ['PATH']}"}
     file = EXAMPLES / "dagster" / "definitions.py"
     folder.run(tools / "headrace", "init", ".", **settings)
-    folder.run(tools / "dagster-dbt", "project", "prepare-and-package", "--file", file, **settings)
     said = folder.run(tools / "dagster", "job", "execute", "-f", file, "-j", "headrace", **settings)
     assert said.count("ASSET_MATERIALIZATION") > 60  # an asset for each model
 

@@ -1,6 +1,6 @@
 """An asset per dbt model, and one for what the loader lands, each hour. `dagster dev -f definitions.py` shows them.
 
-An image wants the manifest of the dbt project: `dagster-dbt project prepare-and-package --file definitions.py`.
+The manifest of the dbt project is made when it is missing; `dbt parse` makes it anew after a change.
 """
 
 import subprocess
@@ -18,7 +18,8 @@ FEED = environ.get("HEADRACE_FEED", "s3://bucket/prefix")
 TABLES = ("raw_events", "raw_definitions", "rejected_events", "loaded_files")
 
 project = DbtProject(PROJECT)
-project.prepare_if_dev()
+if not project.manifest_path.exists():
+    project.preparer.prepare(project)
 
 
 class Translator(DagsterDbtTranslator):
