@@ -133,7 +133,7 @@ def requests(warehouse: Warehouse) -> int:
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param([CHANGES[1] | CHANGES[2]], id="at once"),  # the first is made in the test of kills
+        pytest.param([CHANGES[1] | CHANGES[2]], id="at once"),  # CHANGES[0]: test_a_rebuild_that_was_killed_…
         pytest.param(CHANGES, id="one after the other", marks=pytest.mark.soak),
     ],
 )
