@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from conftest import PROJECT, TESTS, Warehouse, event, leave_out, ndjson
+from conftest import PROJECT, Warehouse, event, leave_out_what_users_do, ndjson
 from headrace import views
 from headrace.idle import fingerprint
 from headrace.pipeline import connected
@@ -21,10 +21,10 @@ MARKED = ["product_analysis.clicks", "product_marts.sessions"]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
-    """A feed of one file, loaded and built as a user does it, but for the tests of the data."""
+    """A feed of one file, loaded and built as a user does it."""
     warehouse = Warehouse(tmp_path_factory.mktemp("idle"))
     warehouse.leaves_out = False
-    leave_out(warehouse.project, TESTS)
+    leave_out_what_users_do(warehouse.project)
     for name in ("models", "macros"):  # of its own, to change
         (warehouse.project / name).unlink()
         shutil.copytree(PROJECT / name, warehouse.project / name)
