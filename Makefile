@@ -34,7 +34,7 @@ sync: $(VENV)/ready ## make a sample feed, load it hour by hour, build, and show
 	@$(BIN)/headrace show
 
 test: setup ## run the tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on stand-ins for BigQuery, Snowflake and Redshift
 	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist loadgroup
@@ -51,7 +51,7 @@ $(VENV)-airflow/ready $(VENV)-dagster/ready:
 
 soak: setup ## run the property and kill tests for hours rather than minutes
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 HEADRACE_TEST_SEEDS="1 2 3 4 5 6 7 8" \
-		$(BIN)/python -m pytest -m "not warehouses" tests/test_kill.py tests/test_history.py tests/test_models.py tests/test_marts.py tests/test_order.py
+		$(BIN)/python -m pytest -m "not warehouses" tests/test_kill.py tests/test_history.py tests/test_models.py tests/test_marts.py tests/test_order.py tests/test_rebuild.py
 
 lint: setup ## check style and types of Python and SQL
 	$(BIN)/ruff check .

@@ -32,8 +32,14 @@ def pytest_runtest_makereport(
     return report
 
 
+LONGEST = ("rebuild", "models", "sync", "idle", "analysis", "kill", "identity")
+"""These files first, so that two workers that take a file each end together."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The tests of one warehouse share its stand-in, so one worker has them all."""
+    first = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
     for item in items:
         name = item.callspec.params.get("warehouse") if hasattr(item, "callspec") else None
         if isinstance(name, str):
