@@ -1,0 +1,84 @@
+"""The models as a package of another project, which sets vars, disables models, and has models and tests of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dbt.adapters.factory import cleanup_connections
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from headrace.init import init
+
+
+class Own:
+    """A project of a user's own, as `headrace init` makes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        init(folder)
+        self.settings: dict[str, Any] = yaml.safe_load((folder / "dbt_project.yml").read_text())
+
+    def set(self, **settings: Any) -> None:
+        self.settings |= settings
+        (self.folder / "dbt_project.yml").write_text(yaml.safe_dump(self.settings))
+
+    def dbt(self, *arguments: str) -> dbtRunnerResult:
+        own = ["--project-dir", ".", "--profiles-dir", ".", "--target-path", "target", "--quiet"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            outcome = dbtRunner().invoke([*arguments, *own])
+            cleanup_connections()  # type: ignore[no-untyped-call]
+        return outcome
+
+    def parsed(self) -> Any:
+        outcome = self.dbt("--warn-error", "parse")
+        assert outcome.success, outcome.exception
+        return outcome.result
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
+    return Own(tmp_path_factory.mktemp("own") / "shop")
+
+
+@pytest.fixture
+def restored(own: Own) -> Iterator[Own]:
+    """The project, whose settings a test changes."""
+    before = dict(own.settings)
+    yield own
+    own.settings = before
+    own.set()
+
+
+def published(manifest: Any) -> dict[str, Any]:
+    """Our models that others read, by their names."""
+    nodes = [
+        node for node in manifest.nodes.values() if node.resource_type == "model" and node.package_name == "headrace"
+    ]
+    return {node.name: node for node in nodes if node.fqn[1] in ("marts", "analysis")}
+
+
+def needed(manifest: Any) -> set[str]:
+    """The ids of what a model of ours reads."""
+    models = [node for node in manifest.nodes.values() if node.resource_type == "model"]
+    return {parent for model in models for parent in model.depends_on.nodes}
+
+
+def test_what_no_model_of_ours_needs_can_be_disabled(restored: Own) -> None:
+    """All of it at once; `users` alone, which a test of `devices` reads; and both folders whole."""
+    manifest = restored.parsed()
+    leaves = {n: node for n, node in published(manifest).items() if node.unique_id not in needed(manifest)}
+    assert len(leaves) > 40
+    assert {"pages", "users", "analysis_clicks"} <= leaves.keys()
+    assert not manifest.exposures
+    for names in (leaves.keys(), {"users"}, published(manifest).keys()):
+        disabled: dict[str, Any] = {"marts": {}, "analysis": {}}
+        for name in names:
+            disabled[published(manifest)[name].fqn[1]][name] = {"+enabled": False}
+        restored.set(models={"headrace": disabled})
+        left = restored.parsed()
+        assert published(left).keys() == published(manifest).keys() - names
+        assert not [test for test in left.unit_tests.values() if test.model in names]
