@@ -82,3 +82,11 @@ def test_what_no_model_of_ours_needs_can_be_disabled(restored: Own) -> None:
         left = restored.parsed()
         assert published(left).keys() == published(manifest).keys() - names
         assert not [test for test in left.unit_tests.values() if test.model in names]
+
+
+def test_a_project_without_dispatch_is_told_which_line_to_add(restored: Own) -> None:
+    for dispatch in ([], [{"macro_namespace": "dbt", "search_order": ["product_analytics", "dbt"]}]):
+        restored.set(dispatch=dispatch)
+        said = str(restored.dbt("parse").exception)
+        assert "headrace needs this line in dbt_project.yml" in said
+        assert "dispatch: [{macro_namespace: dbt, search_order: [product_analytics, headrace, dbt]}]" in said
