@@ -757,8 +757,8 @@ def own_macros() -> str:
 
 
 def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
-    """A model and tests of the user's own that fail, one of them on a model of ours, and a model that is left out, are no part of the merge; their
-    macros replace none of ours."""
+    """Models and tests of the user's own that fail, also on a model of ours, or are left out, are no part of the merge;
+    their macros replace none of ours."""
     shop = tmp_path / "shop"
     (shop / "models").mkdir(parents=True)
     project = {

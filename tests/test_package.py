@@ -26,7 +26,7 @@ class Own:
         (self.folder / "dbt_project.yml").write_text(yaml.safe_dump(self.settings))
 
     def dbt(self, *arguments: str) -> dbtRunnerResult:
-        own = ["--project-dir", ".", "--profiles-dir", ".", "--target-path", "target", "--quiet"]
+        own = ["--project-dir", ".", "--profiles-dir", ".", "--quiet"]
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(self.folder)
             outcome = dbtRunner().invoke([*arguments, *own])
@@ -37,6 +37,27 @@ class Own:
         outcome = self.dbt("--warn-error", "parse")
         assert outcome.success, outcome.exception
         return outcome.result
+
+
+HARSH_VARS: dict[str, Any] = {
+    "event_catalogue_additions": {
+        "click": [{"name": "basket_total", "data_type": "double", "description": "Its total."}],
+        "source_properties": [{"name": "shop", "data_type": "varchar", "description": "The shop."}],
+    },
+    "event_types": ["mine"],
+    "export_until": "2030-01-01 00:00:00",
+    "fullstory_min_event_time": "2030-01-01 00:00:00",
+    "fullstory_org_id": "o-1-na1",
+    "fullstory_replay_host": "replay.example",
+    "max_active_gap_seconds": 0,
+    "max_queue_age_hours": 0,
+    "min_event_time": "2030-01-01 00:00:00",
+    "nobody_ids": ["ann", "bob", "customer-1", "u1", "u2", "1", "2"],
+    "rejected_retention_days": 0,
+    "reporting_timezone": "Pacific/Kiritimati",
+    "sequence_views": False,
+}
+"""Values by which each row of a unit test would be left out, if the test took them."""
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +111,37 @@ def test_a_project_without_dispatch_is_told_which_line_to_add(restored: Own) -> 
         said = str(restored.dbt("parse").exception)
         assert "headrace needs this line in dbt_project.yml" in said
         assert "dispatch: [{macro_namespace: dbt, search_order: [product_analytics, headrace, dbt]}]" in said
+
+
+def test_unit_tests_hold_whatever_vars_are_set(restored: Own) -> None:
+    restored.set(vars={"headrace": HARSH_VARS})
+    outcome = restored.dbt("build", "--select", "*")
+    assert outcome.success, [(r.node.name, r.message) for r in outcome.result if r.status in ("error", "fail")]
+    tested = [result.node.name for result in outcome.result if result.node.resource_type == "unit_test"]
+    assert len(tested) >= 40
+
+
+def test_state_modified_is_what_was_modified(restored: Own) -> None:
+    model = restored.folder / "models" / "orders.sql"
+    model.write_text("select 1 as n from {{ ref('sessions') }}")
+    modified = (
+        "ls",
+        "--select",
+        "state:modified",
+        "--resource-type",
+        "model",
+        "--state",
+        "old",
+        "--target-path",
+        "new",
+    )
+    try:
+        assert restored.dbt("parse", "--write-json", "--target-path", "old").success
+        assert restored.dbt(*modified).result == []
+        # Of vars dbt sees no more than the columns that they declare.
+        said = restored.dbt(*modified, "--vars", "{event_types: [click]}").result
+        assert {line.split(".")[-1] for line in said} == {"int_sessions", "sessions", "users"}
+        model.write_text("select 2 as n from {{ ref('sessions') }}")
+        assert restored.dbt(*modified).result == ["product_analytics.orders"]
+    finally:
+        model.unlink()

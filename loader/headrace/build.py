@@ -20,7 +20,7 @@ from .warehouses import warehouse_of
 OWN_SELECTOR = "hourly"
 
 KEPT = "The queue keeps its batch"
-"""What the macro purge_queue says of a build that has not merged all. Where only the user's own failed, it says nothing."""
+"""So begins what the macro purge_queue says of a build that has not merged all of its batch."""
 
 ADVICE = (
     ". If an event is the cause (event_batch holds those of this build, event_id and _file beside what is wrong), "
