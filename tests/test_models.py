@@ -809,6 +809,7 @@ def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
     # What of ours came after their test is a view, so it lacks no rows.
     assert (ended["no_identifies"], ended["identified_users"]) == ("fail", "skipped")
     assert warehouse.row("product_marts.sessions", full_session_id="1:7")["total_events"] == 1
+    assert warehouse.row("product_marts.users", user_id="anon_1")["total_click_events"] == 1
     assert warehouse.row("product.clicked", name="Click")["sessions"] == 1
     assert warehouse.row("product.came_back", weeks_later=0)["returned"] == 1
     assert warehouse.count("product.raw_events") == 0
