@@ -117,7 +117,7 @@ select {{ column_name }}
 from {{ model }}
 where
     {{ column_name }} in (select {{ column_name }} from {{ ref('event_batch') }})
-    {%- if not (execute and count_rows(newer) > 0) %}
+    {%- if not (execute and built('delivered_events') and count_rows(newer) > 0) %}
     and {{ batch_days(day) }}
     {%- endif %}
 group by {{ column_name }}

@@ -145,3 +145,8 @@ def test_state_modified_is_what_was_modified(restored: Own) -> None:
         assert restored.dbt(*modified).result == ["product_analytics.orders"]
     finally:
         model.unlink()
+
+
+def test_the_default_selector_has_all_sources(own: Own) -> None:
+    assert "source:headrace.loader.raw_events" in (listed := own.dbt("ls", "--resource-type", "source").result)
+    assert listed == own.dbt("ls", "--resource-type", "source", "--select", "*", "source:*").result
