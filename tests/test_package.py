@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import PROJECT, Warehouse, event, ndjson
 from dbt.adapters.factory import cleanup_connections
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from headrace.init import init
@@ -150,3 +151,15 @@ def test_state_modified_is_what_was_modified(restored: Own) -> None:
 def test_the_default_selector_has_all_sources(own: Own) -> None:
     assert "source:headrace.loader.raw_events" in (listed := own.dbt("ls", "--resource-type", "source").result)
     assert listed == own.dbt("ls", "--resource-type", "source", "--select", "*", "source:*").result
+
+
+def test_loader_and_dbt_mean_the_same_schema(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    warehouse.env["HEADRACE_SCHEMA"] = "My shop"
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("a")))
+    (warehouse.project / "profiles.yml").symlink_to(PROJECT / "profiles.example.yml")
+    warehouse.headrace("sync", feed, "--no-build")
+    warehouse.dbt("run", "--select", "batch_loads")
+    assert warehouse.rows('select count(*) from "My shop".batch_loads') == [(1,)]
+    assert "queue         1 loads with 1 rows" in warehouse.headrace("status")
