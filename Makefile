@@ -30,6 +30,7 @@ sync: $(VENV)/ready ## make a sample feed, load it hour by hour, build, and show
 	@test -e $(FEED)/done || for hour in 1 2 3 4 5 6; do \
 		$(BIN)/headrace sample $(FEED) --hours $$hour && $(BIN)/headrace sync $(FEED) --no-build || exit 1; done
 	@touch $(FEED)/done
+	@grep -qs ^headrace: profiles.yml ~/.dbt/profiles.yml || test -n "$$DBT_PROFILES_DIR" || cp -n profiles.example.yml profiles.yml
 	$(BIN)/headrace sync $(FEED)
 	@$(BIN)/headrace show
 

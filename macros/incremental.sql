@@ -27,6 +27,16 @@
 {%- endmacro %}
 
 
+{% macro require_dispatch() -%}
+    {%- if adapter.dispatch('get_empty_schema_sql', 'dbt').macro.package_name == 'dbt' -%}
+        {%- do exceptions.raise_compiler_error(
+            'headrace needs this line in dbt_project.yml, as dbt finds its way to merge by it alone: '
+            ~ 'dispatch: [{macro_namespace: dbt, search_order: [' ~ project_name ~ ', headrace, dbt]}]'
+        ) -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
 {% macro type_timestamptz() -%}
     {{ return(warehouse_type('timestamptz')) }}
 {%- endmacro %}

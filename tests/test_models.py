@@ -757,8 +757,8 @@ def own_macros() -> str:
 
 
 def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
-    """A model and a test of the user's own that fail, and a model that is left out, are no part of the merge; their
-    macros replace none of ours."""
+    """Models and tests of the user's own that fail, also on a model of ours, or are left out, are no part of the merge;
+    their macros replace none of ours."""
     shop = tmp_path / "shop"
     (shop / "models").mkdir(parents=True)
     project = {
@@ -787,6 +787,8 @@ def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
         )
     )
     (shop / "models" / "sessions_of_ours.sql").write_text("select null as n from {{ ref('sessions') }}")
+    (shop / "tests").mkdir()
+    (shop / "tests" / "no_identifies.sql").write_text("select count(*) as n from {{ ref('identifies') }}")
     (shop / "macros").mkdir()
     (shop / "macros" / "own.sql").write_text(own_macros())
     warehouse.load([event("a")], "f1")
@@ -795,7 +797,7 @@ def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
         patch.setenv("HEADRACE_DUCKDB", warehouse.path.name)
         options = ["--project-dir", str(shop), "--profiles-dir", ".", "--quiet"]
         assert dbtRunner().invoke(["deps", *options]).success
-        select = ["--exclude", "left_out", "path:dbt_packages/headrace/models/analysis", "headrace,resource_type:test"]
+        select = ["--exclude", "left_out", "path:dbt_packages/headrace/models/analysis", "headrace,test_type:generic"]
         outcome = dbtRunner().invoke(["build", *select, *options])
         merged = dbtRunner().invoke(["run", "--select", "own", *options])
         DuckDBConnectionManager.close_all_connections()
@@ -804,7 +806,10 @@ def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
     assert ended["fails"] == "error"
     assert ended["not_null_sessions_of_ours_n"] == "fail"
     assert "left_out" not in ended
+    # What of ours came after their test is a view, so it lacks no rows.
+    assert (ended["no_identifies"], ended["identified_users"]) == ("fail", "skipped")
     assert warehouse.row("product_marts.sessions", full_session_id="1:7")["total_events"] == 1
+    assert warehouse.row("product_marts.users", user_id="anon_1")["total_click_events"] == 1
     assert warehouse.row("product.clicked", name="Click")["sessions"] == 1
     assert warehouse.row("product.came_back", weeks_later=0)["returned"] == 1
     assert warehouse.count("product.raw_events") == 0

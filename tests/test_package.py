@@ -1,104 +1,165 @@
-"""Headrace as a package in a dbt project of the user's own, and what dbt's commands see in this one."""
+"""The models as a package of another project, which sets vars, disables models, and has models and tests of its own."""
 
 from __future__ import annotations
 
-import json
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+from conftest import PROJECT, Warehouse, event, ndjson
+from dbt.adapters.factory import cleanup_connections
 from dbt.cli.main import dbtRunner, dbtRunnerResult
-
-PROJECT = Path(__file__).parent.parent
-DISPATCH = {"dispatch": [{"macro_namespace": "dbt", "search_order": ["shop", "headrace", "dbt"]}]}
-NEEDED = {"sessions", "identifies"}
-"""The marts that others of ours are made from."""
+from headrace.init import init
 
 
-def dbt(project: Path, *arguments: str) -> dbtRunnerResult:
-    try:
-        return dbtRunner().invoke([*arguments, "--project-dir", str(project), "--profiles-dir", ".", "--quiet"])
-    finally:
-        DuckDBConnectionManager.close_all_connections()
+class Own:
+    """A project of a user's own, as `headrace init` makes it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        init(folder)
+        self.settings: dict[str, Any] = yaml.safe_load((folder / "dbt_project.yml").read_text())
+
+    def set(self, **settings: Any) -> None:
+        self.settings |= settings
+        (self.folder / "dbt_project.yml").write_text(yaml.safe_dump(self.settings))
+
+    def dbt(self, *arguments: str) -> dbtRunnerResult:
+        own = ["--project-dir", ".", "--profiles-dir", ".", "--quiet"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(self.folder)
+            outcome = dbtRunner().invoke([*arguments, *own])
+            cleanup_connections()  # type: ignore[no-untyped-call]
+        return outcome
+
+    def parsed(self) -> Any:
+        outcome = self.dbt("--warn-error", "parse")
+        assert outcome.success, outcome.exception
+        return outcome.result
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(PROJECT / "profiles.example.yml", tmp_path / "profiles.yml")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HEADRACE_DUCKDB", "shop.duckdb")
-    monkeypatch.setenv("DBT_TARGET_PATH", str(tmp_path / "target"))
+HARSH_VARS: dict[str, Any] = {
+    "event_catalogue_additions": {
+        "click": [{"name": "basket_total", "data_type": "double", "description": "Its total."}],
+        "source_properties": [{"name": "shop", "data_type": "varchar", "description": "The shop."}],
+    },
+    "event_types": ["mine"],
+    "export_until": "2030-01-01 00:00:00",
+    "fullstory_min_event_time": "2030-01-01 00:00:00",
+    "fullstory_org_id": "o-1-na1",
+    "fullstory_replay_host": "replay.example",
+    "max_active_gap_seconds": 0,
+    "max_queue_age_hours": 0,
+    "min_event_time": "2030-01-01 00:00:00",
+    "nobody_ids": ["ann", "bob", "customer-1", "u1", "u2", "1", "2"],
+    "rejected_retention_days": 0,
+    "reporting_timezone": "Pacific/Kiritimati",
+    "sequence_views": False,
+}
+"""Values by which each row of a unit test would be left out, if the test took them."""
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Own:
+    return Own(tmp_path_factory.mktemp("own") / "shop")
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
-    """A project of a user's own, with one model, that has this one as a package."""
-    folder = tmp_path / "shop"
-    (folder / "models").mkdir(parents=True)
-    (folder / "models" / "own.sql").write_text("select full_session_id from {{ ref('sessions') }}")
-    (folder / "packages.yml").write_text(json.dumps({"packages": [{"local": str(PROJECT)}]}))
-    write(folder)
-    assert dbt(folder, "deps").success
-    return folder
+def restored(own: Own) -> Iterator[Own]:
+    """The project, whose settings a test changes."""
+    before = dict(own.settings)
+    yield own
+    own.settings = before
+    own.set()
 
 
-def write(folder: Path, **settings: object) -> None:
-    project = {"name": "shop", "profile": "headrace", "models": {"shop": {"+materialized": "table"}}}
-    (folder / "dbt_project.yml").write_text(json.dumps(project | settings))
+def published(manifest: Any) -> dict[str, Any]:
+    """Our models that others read, by their names."""
+    nodes = [
+        node for node in manifest.nodes.values() if node.resource_type == "model" and node.package_name == "headrace"
+    ]
+    return {node.name: node for node in nodes if node.fqn[1] in ("marts", "analysis")}
 
 
-def test_what_is_published_can_be_disabled(shop):
-    """No exposure, test or macro of ours needs a mart or a relation of the analysis schema that others don't need."""
-    models = [path.stem for schema in ("marts", "analysis") for path in (PROJECT / "models" / schema).glob("*.sql")]
-    disabled = set(models) - NEEDED
-    assert {"users", "marts_events", "analysis_clicks"} <= disabled
-    off = {name: {"+enabled": False} for name in disabled}
-    write(shop, **DISPATCH, models={"shop": {"+materialized": "table"}, "headrace": {"marts": off, "analysis": off}})
-    result = dbt(shop, "ls", "--resource-type", "model")
-    assert result.success, result.exception
-    assert {"shop.own", "headrace.marts.sessions"} <= set(result.result)
-    assert not {f"headrace.marts.{name}" for name in disabled} & set(result.result)
+def needed(manifest: Any) -> set[str]:
+    """The ids of what a model of ours reads."""
+    models = [node for node in manifest.nodes.values() if node.resource_type == "model"]
+    return {parent for model in models for parent in model.depends_on.nodes}
 
 
-def test_a_project_without_dispatch_is_told_so(shop):
-    refused = dbt(shop, "run", "--select", "own")
-    assert "search_order: [shop, headrace, dbt]" in str(refused.exception)
-    write(shop, dispatch=[{"macro_namespace": "dbt", "search_order": ["shop", "dbt", "headrace"]}])
-    assert "search_order: [shop, headrace, dbt]" in str(dbt(shop, "run", "--select", "own").exception)
-    write(shop, **DISPATCH)
-    assert dbt(shop, "run", "--select", "batch_loads").success
+def test_what_no_model_of_ours_needs_can_be_disabled(restored: Own) -> None:
+    """All of it at once; `users` alone, which a test of `devices` reads; and both folders whole."""
+    manifest = restored.parsed()
+    leaves = {n: node for n, node in published(manifest).items() if node.unique_id not in needed(manifest)}
+    assert len(leaves) > 40
+    assert {"pages", "users", "analysis_clicks"} <= leaves.keys()
+    assert not manifest.exposures
+    for names in (leaves.keys(), {"users"}, published(manifest).keys()):
+        disabled: dict[str, Any] = {"marts": {}, "analysis": {}}
+        for name in names:
+            disabled[published(manifest)[name].fqn[1]][name] = {"+enabled": False}
+        restored.set(models={"headrace": disabled})
+        left = restored.parsed()
+        assert published(left).keys() == published(manifest).keys() - names
+        assert not [test for test in left.unit_tests.values() if test.model in names]
 
 
-def test_the_default_selector_sees_sources():
-    listed = dbt(PROJECT, "ls", "--warn-error")
-    assert "source:headrace.loader.raw_events" in listed.result
-    assert "headrace.events.unique_event_definitions_id" in listed.result
-    assert not [name for name in listed.result if name.startswith("headrace.marts.unique_")]
-    # Nothing was loaded, so that there is nothing to be fresh.
-    freshness = dbt(PROJECT, "source", "freshness")
-    looked_at = {node.node.name: str(node.status) for node in freshness.result.results}
-    assert looked_at["_dlt_loads"] == "runtime error"
+def test_a_project_without_dispatch_is_told_which_line_to_add(restored: Own) -> None:
+    for dispatch in ([], [{"macro_namespace": "dbt", "search_order": ["product_analytics", "dbt"]}]):
+        restored.set(dispatch=dispatch)
+        said = str(restored.dbt("parse").exception)
+        assert "headrace needs this line in dbt_project.yml" in said
+        assert "dispatch: [{macro_namespace: dbt, search_order: [product_analytics, headrace, dbt]}]" in said
 
 
-def test_in_another_schema_nothing_is_modified(tmp_path, monkeypatch):
-    folder = tmp_path / "project"
-    shutil.copytree(PROJECT / "models", folder / "models")
-    for name in ("macros", "seeds"):
-        (folder / name).symlink_to(PROJECT / name)
-    settings = yaml.safe_load((PROJECT / "dbt_project.yml").read_text())
-    (folder / "dbt_project.yml").write_text(json.dumps(settings))
-    assert dbt(folder, "parse", "--write-json", "--target-path", str(tmp_path / "kept")).success
+def test_unit_tests_hold_whatever_vars_are_set(restored: Own) -> None:
+    restored.set(vars={"headrace": HARSH_VARS})
+    outcome = restored.dbt("build", "--select", "*")
+    assert outcome.success, [(r.node.name, r.message) for r in outcome.result if r.status in ("error", "fail")]
+    tested = [result.node.name for result in outcome.result if result.node.resource_type == "unit_test"]
+    assert len(tested) >= 40
 
-    def modified() -> list[str]:
-        state = ("--select", "state:modified+", "--state", str(tmp_path / "kept"))
-        listed = dbt(folder, "ls", "--resource-type", "model", *state)
-        assert listed.success, listed.exception
-        return listed.result
 
-    monkeypatch.setenv("HEADRACE_SCHEMA", "another")
-    assert modified() == []
-    with (folder / "models" / "marts" / "users.sql").open("a") as file:
-        file.write("\n-- other words\n")
-    assert modified() == ["headrace.marts.users"]
+def test_state_modified_is_what_was_modified(restored: Own) -> None:
+    model = restored.folder / "models" / "orders.sql"
+    model.write_text("select 1 as n from {{ ref('sessions') }}")
+    modified = (
+        "ls",
+        "--select",
+        "state:modified",
+        "--resource-type",
+        "model",
+        "--state",
+        "old",
+        "--target-path",
+        "new",
+    )
+    try:
+        assert restored.dbt("parse", "--write-json", "--target-path", "old").success
+        assert restored.dbt(*modified).result == []
+        # Of vars dbt sees no more than the columns that they declare.
+        said = restored.dbt(*modified, "--vars", "{event_types: [click]}").result
+        assert {line.split(".")[-1] for line in said} == {"int_sessions", "sessions", "users"}
+        model.write_text("select 2 as n from {{ ref('sessions') }}")
+        assert restored.dbt(*modified).result == ["product_analytics.orders"]
+    finally:
+        model.unlink()
+
+
+def test_the_default_selector_has_all_sources(own: Own) -> None:
+    assert "source:headrace.loader.raw_events" in (listed := own.dbt("ls", "--resource-type", "source").result)
+    assert listed == own.dbt("ls", "--resource-type", "source", "--select", "*", "source:*").result
+
+
+def test_loader_and_dbt_mean_the_same_schema(tmp_path: Path) -> None:
+    warehouse = Warehouse(tmp_path)
+    warehouse.env["HEADRACE_SCHEMA"] = "My shop"
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("a")))
+    (warehouse.project / "profiles.yml").symlink_to(PROJECT / "profiles.example.yml")
+    warehouse.headrace("sync", feed, "--no-build")
+    warehouse.dbt("run", "--select", "batch_loads")
+    assert warehouse.rows('select count(*) from "My shop".batch_loads') == [(1,)]
+    assert "queue         1 loads with 1 rows" in warehouse.headrace("status")

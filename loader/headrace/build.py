@@ -19,6 +19,9 @@ from .warehouses import warehouse_of
 
 OWN_SELECTOR = "hourly"
 
+KEPT = "The queue keeps its batch"
+"""So begins what the macro purge_queue says of a build that has not merged all of its batch."""
+
 ADVICE = (
     ". If an event is the cause (event_batch holds those of this build, event_id and _file beside what is wrong), "
     "`headrace skip EVENT_ID` or `headrace skip FILE` leaves it out, and the next sync goes on without it"
@@ -85,9 +88,8 @@ def build(
     failed = [result for result in results if str(result.status) in ("error", "fail", "runtime error")]
     said = "; ".join(f"{_what(result.node)}: {_short(target.hidden(result.message or ''))}" for result in failed[:5])
     advice = ADVICE if any(result.node.resource_type == "model" for result in failed) else ""
-    raise BuildError(
-        f"dbt build failed in {len(failed)} of its nodes, the queue is kept for the next build: {said}{advice}"
-    )
+    queue = "kept for the next build" if any(line.startswith(KEPT) for line in macros_said) else "merged all the same"
+    raise BuildError(f"dbt build failed in {len(failed)} of its nodes, the queue is {queue}: {said}{advice}")
 
 
 def _selection(target: Target, everything: bool, leaves_views: bool) -> list[str]:

@@ -39,7 +39,7 @@ class DuckDB(Warehouse):
     def _opened(self, path: Path, read_only: bool = False) -> AnyDestination:
         config = {**SETTINGS, **(self.target.settings.get("config_options") or {})}
         credentials = {"read_only": read_only, "database": str(path), "global_config": config}
-        return cast(AnyDestination, dlt.destinations.duckdb(credentials=credentials))
+        return _as_dbt_names_it(credentials)
 
     @contextmanager
     def reading(self, folder: Path) -> Iterator[AnyDestination]:
@@ -52,7 +52,7 @@ class DuckDB(Warehouse):
             yield self._opened(folder / "empty.duckdb")
         elif is_locked(self.file):
             with past_locks(self.file) as connection:
-                yield cast(AnyDestination, dlt.destinations.duckdb(credentials=connection))
+                yield _as_dbt_names_it(connection)
         else:
             yield self._opened(self.file, read_only=True)
 
@@ -75,6 +75,12 @@ class DuckDB(Warehouse):
         """What the system says of the file."""
         if refusal := refusal_of_file(self.file):
             yield refusal
+
+
+def _as_dbt_names_it(credentials: Any) -> AnyDestination:
+    """The destination, whose schema has the name that the profile says, capitals and blanks, too."""
+    named = dlt.destinations.duckdb(credentials=credentials, enable_dataset_name_normalization=False)
+    return cast(AnyDestination, named)
 
 
 def refusal_of_file(path: Path, writes: bool = True) -> OSError | None:
