@@ -57,6 +57,7 @@ class Headrace(click.Group):
         """Run the command."""
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # they are for who writes Python
+            os.environ["PYTHONWARNINGS"] = "ignore"  # in the processes that read files, too
         threading.excepthook = _end
         sys.excepthook = _unforeseen
         try:
