@@ -211,7 +211,7 @@ def _ledger(pipeline: dlt.Pipeline) -> str:
 
 def _has_cut(target: Target) -> bool:
     """Whether the project's vars say where exports end, for all packages or for this one."""
-    project = load_yaml_text((target.project_dir / "dbt_project.yml").read_text()) or {}
+    project = load_yaml_text((target.project_dir / "dbt_project.yml").read_text(encoding="utf-8")) or {}
     found = project.get("vars") or {}
     return any(isinstance(one, dict) and one.get("export_until") for one in (found, found.get("headrace")))
 
