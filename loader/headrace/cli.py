@@ -361,17 +361,22 @@ def skip(target: Any, names: tuple[str, ...], undo: bool) -> None:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--format", "how", type=click.Choice(["text", "json", "prometheus"]), default="text", show_default=True)
+@click.option("--json", "how", flag_value="json", help="The same as --format json.")
 @click.option(
     "--max-age", type=Duration(), help="End with status 1 when what is published is older, such as 3h, or builds fail."
 )
 @on_target
-def status(target: Any, as_json: bool, max_age: timedelta | None) -> None:
+def status(target: Any, how: str, max_age: timedelta | None) -> None:
     """Say how the target is: what is published, what waits, and what was rejected or left out."""
     from .status import status as read
 
     now = read(target)
-    if as_json:
+    if how == "prometheus":
+        from .prometheus import text
+
+        click.echo(text(now), nl=False)
+    elif how == "json":
         click.echo(json.dumps(now.as_json(), default=lambda value: value.isoformat(), indent=2))
     else:
         _print_status(now)
