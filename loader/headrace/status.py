@@ -164,8 +164,8 @@ def status(target: Target) -> Status:
         )
         latest = (
             "(select path, kind, ingested_time, row_count, rejected, wrong_clock, is_merged, "
-            f"row_number() over (partition by path order by _dlt_load_id desc) as n from {ledger} where row_count + rejected > 0 "
-            f"and _dlt_load_id in {COMPLETE}) as latest where n = 1"
+            f"row_number() over (partition by path order by _dlt_load_id desc) as n from {ledger} "
+            f"where row_count + rejected > 0 and _dlt_load_id in {COMPLETE}) as latest where n = 1"
         )
         files = query(
             pipeline,
