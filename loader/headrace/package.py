@@ -165,6 +165,8 @@ class Package:
     def tables(self) -> dict[str, Callable[[], Iterator[Any]]]:
         """The rows of each staging table, the ledger last: it counts what the others have read."""
         self.scratch.mkdir(parents=True)
+        if self.files:
+            self._tell(f"reading {_short(self.files[0])}")
         return {
             "raw_events": self.events,
             "raw_definitions": self.definitions,
