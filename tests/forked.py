@@ -35,7 +35,7 @@ def collect_seldom() -> None:
 
 
 def headrace(arguments: list[str]) -> None:
-    from headrace.cli import main
+    from headrace.__main__ import main
 
     main(arguments)
 

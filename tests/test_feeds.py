@@ -299,7 +299,7 @@ def test_a_file_that_cannot_be_opened_or_has_gone(staging: Staging, monkeypatch:
 
     monkeypatch.setattr(Path, "open", refuse)
 
-    def remove(done: int, total: int, path: str) -> None:
+    def remove(*_: Any) -> None:
         (staging.feed / "events" / HOUR / "gone.ndjson").unlink(missing_ok=True)
 
     first = load(Feed.at(str(staging.feed)), staging.target, progress=remove)

@@ -22,7 +22,7 @@ import duckdb
 import killer
 import pytest
 from conftest import HOUR, PROJECT, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, link_project, ndjson
-from headrace import cli
+from headrace import cli, prometheus
 from headrace.cli import plain
 from headrace.errors import LoadError, UsageError
 from headrace.failures import lasts
@@ -32,7 +32,7 @@ from headrace.reading import read_events
 from headrace.redo import Request
 from headrace.rows import Tally
 from headrace.skip import skip
-from headrace.status import FeedStatus, Status
+from headrace.status import Failing, FeedStatus, Rejections, Status, Volume
 from headrace.status import status as read_status
 from headrace.target import Target
 from headrace.warehouses.bigquery import BigQuery
@@ -537,3 +537,80 @@ def test_wrong_clocks_are_counted_by_file(tmp_path: Path) -> None:
     assert sum(batch.num_rows for batch in read_events(Source(path, "f"), tally)) == 5
     assert tally.wrong_clock == 2
     assert tally.newest_event_time == datetime(2026, 3, 3, 1, tzinfo=timezone.utc)
+
+
+def test_prometheus_reads_the_state_of_a_target() -> None:
+    hour = datetime(2026, 3, 2, 14, tzinfo=timezone.utc)
+    now = Status(
+        target='duckdb (C:\\a "b")',
+        newest_hour=hour,
+        newest_event=None,
+        failing=Failing(hour, 3, "it says"),
+        newest_load=hour,
+        queued_loads=2,
+        queued_rows=12_345_678,
+        queued_since=hour,
+        files={"merged": 7},
+        feeds=[
+            FeedStatus("s3://feed", hour, None, hour, 4, 3600.0, None),
+            FeedStatus("gone", hour, None, None, None, None, "no such feed"),
+        ],
+        rejected=[Rejections("no\n\x1b[2J time", 5, "a", 1)],
+        export_until=None,
+        unread=["b.txt"],
+        wrong_clocks=0,
+        skipped=[],
+        redo=[],
+        volume=Volume(100, 250.5),
+    )
+    said = prometheus.text(now)
+    target = r'target="duckdb (C:\\a \"b\")"'
+    assert said.startswith(
+        "# HELP headrace_published_hour_timestamp_seconds The newest hour that is published.\n"
+        "# TYPE headrace_published_hour_timestamp_seconds gauge\n"
+        f"headrace_published_hour_timestamp_seconds{{{target}}} 1772460000\n"
+    )
+    assert said.endswith("\n")
+    lines = said.splitlines()
+    for line in (
+        f"headrace_queue_rows{{{target}}} 12345678",
+        f"headrace_failing_builds{{{target}}} 3",
+        f"headrace_failing_since_timestamp_seconds{{{target}}} 1772460000",
+        f'headrace_rejected_rows{{{target},reason="no\\\\n\\\\x1b[2J time"}} 5',
+        f'headrace_files{{{target},state="merged"}} 7',
+        f'headrace_files{{{target},state="unread"}} 1',
+        f"headrace_hour_rows{{{target}}} 100",
+        f"headrace_hour_usual_rows{{{target}}} 250.5",
+        f'headrace_feed_readable{{{target},feed="gone"}} 0',
+        f'headrace_feed_lag_seconds{{{target},feed="s3://feed"}} 3600',
+    ):
+        assert line in lines
+    assert "published_event" not in said
+    assert not any("feed_lag" in line and "gone" in line for line in lines)
+
+
+def test_the_volume_of_an_hour_is_told_beside_what_is_usual(warehouse: Warehouse, tmp_path: Path) -> None:
+    """Hours of one, two and six rows in the weeks before, and one of another weekday that doesn't count."""
+    feed = tmp_path / "feed"
+    hour = NOW - timedelta(hours=1)
+    for weeks, rows in {0: 3, 1: 1, 2: 2, 4: 6, 5: 9}.items():
+        name = f"{weeks}.ndjson"
+        put(feed, name, hour - timedelta(weeks=weeks), *(recent(f"{weeks}-{number}") for number in range(rows)))
+    put(feed, "other.ndjson", hour - timedelta(days=1), *(recent(f"other-{number}") for number in range(8)))
+    warehouse.headrace("sync", feed, "--no-build")
+    assert "headrace_hour_rows" not in warehouse.headrace("status", "--format", "prometheus")
+    with duckdb.connect(str(warehouse.database)) as connection:  # as a green build marks them
+        connection.execute("update product.loaded_files set is_merged = true")
+    said = warehouse.headrace("status", "--format", "prometheus")
+    assert [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("headrace_hour_")] == ["3", "2"]
+    assert status(warehouse)["volume"] == {"rows": 3, "usual_rows": 2}
+
+
+def test_what_is_not_there_is_not_green(tmp_path: Path, warehouse: Warehouse) -> None:
+    assert "nothing is published" in warehouse.headrace("status", "--max-age", "3h", status=1)
+    assert not warehouse.database.exists()
+    duckdb.connect(str(warehouse.database)).close()
+    assert "nothing is published" in warehouse.headrace("status", "--max-age", "9999d", status=1)
+    put(tmp_path / "feed", "a.ndjson", NOW, recent("a"))
+    warehouse.headrace("sync", tmp_path / "feed", "--no-build")
+    assert "nothing is published" in warehouse.headrace("status", "--max-age", "9999d", status=1)

@@ -619,6 +619,26 @@ def test_a_lease_ends(warehouse: Remote, tmp_path: Path) -> None:
     warehouse.sync(feed, "--no-build")
 
 
+def terminated(arguments: list[str]) -> None:
+    """A sync that a scheduler ends while it loads."""
+    killer.die = lambda: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(60)
+    killer.load_points("postgres")["the package is extracted"].plant()
+    forked.headrace(arguments)
+
+
+@on("postgres")
+def test_who_is_terminated_gives_the_lease_back(warehouse: Remote, tmp_path: Path) -> None:
+    feed = tmp_path / "feed.ndjson"
+    feed.write_bytes(ndjson(event("a")))
+    process = warehouse.start(terminated, "sync", feed, "--no-build")
+    assert process.end(60) == 143, process.said()
+    assert process.said().endswith("headrace: terminated, run it again\n")
+    assert "Traceback" not in process.said()
+    assert warehouse.rows("select expires from {p}.lease") == [(0,)]
+    another_machine(warehouse, tmp_path).sync(feed, "--no-build")
+    assert warehouse.rows("select event_id from {p}.raw_events") == [("a",)]
+
+
 LOSING = """
 import sys, time
 import headrace.lock, headrace.load

@@ -40,7 +40,7 @@ class Built:
 
 def build(
     target: Target,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str, int, int], None] = lambda node, done, total: None,
     everything: bool = False,
     leaves_views: bool = False,
 ) -> Built:
@@ -48,7 +48,7 @@ def build(
 
     Args:
         target: where to build.
-        progress: is told of each node that ends.
+        progress: is told of each node that ends, how many have ended, and of how many.
         everything: whether to run all data tests, also those that the project's default selector leaves out.
         leaves_views: whether headrace's own views, and its seed, are there already as this build would make them.
 
@@ -57,12 +57,16 @@ def build(
             to do.
     """
     macros_said: list[str] = []
+    done = 0
 
     def ended(event: Any) -> None:
         if event.info.name == "JinjaLogInfo":
             macros_said.append(event.info.msg)
         if event.info.name in ("LogModelResult", "LogTestResult", "LogSeedResult"):
-            progress(event.data.node_info.node_name)
+            nonlocal done
+            done += 1
+            total = event.data.num_models if event.info.name == "LogTestResult" else event.data.total
+            progress(event.data.node_info.node_name, done, total)
 
     # What dbt says of a failure comes by way of BuildError: it may quote what a visitor typed.
     arguments = ["build", "--quiet", "--log-level", "none", "--target", target.name]
@@ -105,7 +109,7 @@ def _selection(target: Target, everything: bool, leaves_views: bool) -> list[str
 def default_selector(project: Path) -> str | None:
     """The name of the selector by which dbt builds a project unless it is told otherwise."""
     try:
-        selectors = yaml.safe_load((project / "selectors.yml").read_text())["selectors"]
+        selectors = yaml.safe_load((project / "selectors.yml").read_text(encoding="utf-8"))["selectors"]
         return next((str(one["name"]) for one in selectors if one.get("default")), None)
     except FileNotFoundError:
         return None

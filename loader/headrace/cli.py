@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from itertools import groupby
 from pathlib import Path
@@ -21,13 +23,22 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from .errors import HeadraceError
 
 if TYPE_CHECKING:
     from .ledger import Plan
+    from .load import ProgressCallback
     from .status import Status
     from .sync import Rebuilt, Summary
 
@@ -36,6 +47,10 @@ if TYPE_CHECKING:
 UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+
+for stream in (sys.stdout, sys.stderr):  # whatever the locale; in a test they may be other objects
+    if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -57,6 +72,7 @@ class Headrace(click.Group):
         """Run the command."""
         if not sys.warnoptions:
             warnings.simplefilter("ignore")  # they are for who writes Python
+            os.environ["PYTHONWARNINGS"] = "ignore"  # in the processes that read files, too
         threading.excepthook = _end
         sys.excepthook = _unforeseen
         try:
@@ -142,6 +158,9 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return timedelta(**{unit: int(found[1])})
 
 
+as_json_option = click.option("--json", "as_json", is_flag=True, help="The closing table as JSON, for machines.")
+
+
 def with_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the options that say where to load."""
     for name, kind, words in (
@@ -174,7 +193,7 @@ def on_target(command: Callable[..., None]) -> Callable[..., None]:
 @click.group(cls=Headrace, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="headrace")
 def main() -> None:
-    r"""Product-analytics events into the warehouse, merged and ready to query.
+    """Product-analytics events into the warehouse, merged and ready to query.
 
     \b
       headrace sample feed      make a believable feed to try things on
@@ -184,8 +203,9 @@ def main() -> None:
     Where to is said once, in the profile that dbt_project.yml names; without one, in profiles.example.yml: one DuckDB
     file. `headrace init` makes a dbt project of your own, for vars and models.
 
-    Exit status: 0 done; 1 the load or the build failed, run it again; 2 the call or the configuration is wrong.
-    """
+    Exit status: 0 done; 1 the load or the build failed, run it again; 2 the call or the configuration is wrong;
+    130 or 143 interrupted or terminated.
+    """  # noqa: D301 (click takes the character \b for a paragraph that stays as it is)
 
 
 @main.command()
@@ -210,6 +230,7 @@ def init(folder: Path) -> None:
 @click.option("--all", "everything", is_flag=True, help="Look at every hour, run all data tests: once a day.")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
 @click.option("--no-build", is_flag=True, help="Load only, and leave `dbt build` to the scheduler.")
+@as_json_option
 @with_variables
 @with_options
 def sync(
@@ -222,6 +243,7 @@ def sync(
     everything: bool,
     dry_run: bool,
     no_build: bool,
+    as_json: bool,
 ) -> None:
     """Load what is new or re-created in FEED, then build the models.
 
@@ -236,6 +258,11 @@ def sync(
     call = Call.of(feed, target, find_project(project_dir), profiles_dir, vars or {})
     memo = None if since or everything or dry_run else call.recall()
     if memo and memo.is_still():
+        if as_json:
+            from .sync import IDLE
+
+            _print_json(IDLE.counts(), [], memo.label, 0.0)
+            return
         output.print(plain(f"{shown(feed)} -> {memo.label}"))
         output.print("nothing new: the feed, the project and the database are as the last sync left them")
         return
@@ -249,7 +276,7 @@ def sync(
         _print_plan(run.plan(feed, to, span))
     else:
         build_models, is_quiet = not no_build, bool(memo and not memo.database)
-        _print_summary(shown(feed), lambda tell: run.sync(call, to, tell, span, build_models, is_quiet))
+        _print_summary(shown(feed), as_json, lambda tell: run.sync(call, to, tell, span, build_models, is_quiet))
 
 
 @main.command()
@@ -257,9 +284,10 @@ def sync(
 @click.option("--since", type=Moment(), required=True, help="The first hour to replay.")
 @click.option("--until", type=Moment(), help="The last hour to replay (default: the newest).")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
+@as_json_option
 @with_variables
 @on_target
-def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dry_run: bool) -> None:
+def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dry_run: bool, as_json: bool) -> None:
     """Load hours of FEED again, whatever was loaded before.
 
     The feed's files are the archive: this is how events are brought back. It goes in packages with a build after
@@ -273,16 +301,17 @@ def backfill(target: Any, feed: str, since: datetime, until: datetime | None, dr
         found = run.plan(feed, target, Span(since, until, everything=True))
         _print_plan(found, also=found.unchanged)
     else:
-        _print_summary(shown(feed), lambda tell: run.backfill(feed, target, tell, Span(since, until)))
+        _print_summary(shown(feed), as_json, lambda tell: run.backfill(feed, target, tell, Span(since, until)))
 
 
 @main.command()
 @click.option("--since", type=DAY, required=True, help="The first day (UTC).")
 @click.option("--until", type=DAY, help="The last day (default: the last that has events).")
 @click.option("--dry-run", is_flag=True, help="Say which days and how many events, and stop.")
+@as_json_option
 @with_variables
 @on_target
-def rebuild(target: Any, since: datetime, until: datetime | None, dry_run: bool) -> None:
+def rebuild(target: Any, since: datetime, until: datetime | None, dry_run: bool, as_json: bool) -> None:
     """Make anew what is made from the events of some days: sessions, pages, elements, days.
 
     After a change of a var or of a model, or to repair a table. Nothing is loaded, and events stay as they are. It goes
@@ -297,7 +326,7 @@ def rebuild(target: Any, since: datetime, until: datetime | None, dry_run: bool)
             output.print(f"{start} to {end}")
         output.print(f"{len(found.days):,} days with {found.events:,} events would be done again")
     else:
-        _print_summary(f"since {first}", lambda tell: run.rebuild(target, tell, first, last))
+        _print_summary(f"since {first}", as_json, lambda tell: run.rebuild(target, tell, first, last))
 
 
 @main.command()
@@ -332,17 +361,22 @@ def skip(target: Any, names: tuple[str, ...], undo: bool) -> None:
 
 
 @main.command()
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--format", "how", type=click.Choice(["text", "json", "prometheus"]), default="text", show_default=True)
+@click.option("--json", "how", flag_value="json", help="The same as --format json.")
 @click.option(
     "--max-age", type=Duration(), help="End with status 1 when what is published is older, such as 3h, or builds fail."
 )
 @on_target
-def status(target: Any, as_json: bool, max_age: timedelta | None) -> None:
+def status(target: Any, how: str, max_age: timedelta | None) -> None:
     """Say how the target is: what is published, what waits, and what was rejected or left out."""
     from .status import status as read
 
     now = read(target)
-    if as_json:
+    if how == "prometheus":
+        from .prometheus import text
+
+        click.echo(text(now), nl=False)
+    elif how == "json":
         click.echo(json.dumps(now.as_json(), default=lambda value: value.isoformat(), indent=2))
     else:
         _print_status(now)
@@ -461,33 +495,116 @@ def forget(target: Any, feed: str) -> None:
     run.forget(feed, target)
 
 
+LINE_SECONDS = 30
+"""How often a line says how far it is where there is no terminal, beside one for each stage."""
+
+
+@dataclass
+class _Seen:
+    """How far the stage under way is."""
+
+    step: str = "starting"
+    done: int | None = None
+    total: int | None = None
+    rows: int = 0
+    began: float = field(default_factory=time.monotonic)
+    first: _Seen | None = None
+    """The first that was seen of this stage, if this is not the one."""
+
+    @property
+    def stage(self) -> str:
+        return self.step.partition(" ")[0]
+
+    def words(self) -> str:
+        """The step, with rows and rows per second where it has some."""
+        words = f"{self.step}, {self.rows:,} rows" if self.rows else self.step
+        if self.first and self.rows > self.first.rows:
+            rate = (self.rows - self.first.rows) / max(time.monotonic() - self.first.began, 0.001)
+            words += f", {rate:,.0f} a second"
+        return words
+
+    def line(self) -> str:
+        """All of it in one line, with the time of day (UTC)."""
+        words = plain(self.words())
+        if self.total:
+            done = self.done or 0
+            words += f", {done:,} of {self.total:,}"
+            gone_on = done - (self.first.done or 0) if self.first else 0
+            if self.first and gone_on:
+                seconds = (time.monotonic() - self.first.began) * (self.total - done) / gone_on
+                words += f", {timedelta(seconds=round(seconds))} left"
+        return f"{datetime.now(timezone.utc):%H:%M:%S} {words}"
+
+
 @contextmanager
-def _progress() -> Iterator[Callable[..., None]]:
+def _progress() -> Iterator[ProgressCallback]:
+    """A bar on a terminal; else a line for each stage, and now and then."""
+    seen = _Seen()
+    with _bar() if errors.is_terminal else _lines(lambda: seen) as show:
+
+        def tell(step: str, done: int | None = None, total: int | None = None, rows: int = 0) -> None:
+            nonlocal seen
+            before, seen = seen, _Seen(step, done, total, rows)
+            is_new = seen.stage != before.stage
+            seen.first = None if is_new else before.first or before
+            show(seen, is_new)
+
+        yield tell
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[_Seen, bool], None]]:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
     )
     with Progress(*columns, console=errors, transient=True) as progress:
         task = progress.add_task("starting", total=None)
 
-        def tell(step: str, done: int | None = None, total: int | None = None) -> None:
-            progress.update(task, description=plain(step), completed=done or 0, total=total)
+        def show(seen: _Seen, is_new: bool) -> None:
+            if is_new:
+                progress.reset(task)
+            progress.update(task, description=plain(seen.words()), completed=seen.done or 0, total=seen.total)
 
-        yield tell
+        yield show
 
 
-def _print_summary(what: str, run: Callable[[Callable[..., None]], Summary | Rebuilt]) -> None:
+@contextmanager
+def _lines(now: Callable[[], _Seen]) -> Iterator[Callable[[_Seen, bool], None]]:
+    ended = threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(LINE_SECONDS):
+            errors.print(now().line())
+
+    threading.Thread(target=repeat, daemon=True).start()
+    try:
+        yield lambda seen, is_new: errors.print(seen.line()) if is_new else None
+    finally:
+        ended.set()
+
+
+def _print_summary(what: str, as_json: bool, run: Callable[[ProgressCallback], Summary | Rebuilt]) -> None:
     started = time.monotonic()
     with _progress() as tell:
         summary = run(tell)
+    seconds = round(time.monotonic() - started, 1)
+    if as_json:
+        _print_json(summary.counts(), summary.notes(), summary.label, seconds)
+        return
     output.print(plain(f"{what} -> {summary.label}"))
-    numbers = {**summary.counts(), "seconds": round(time.monotonic() - started, 1)}
-    _print_table(numbers.keys(), [tuple(numbers.values())])
+    numbers = {name: "-" if count is None else count for name, count in summary.counts().items()}
+    _print_table([*numbers, "seconds"], [(*numbers.values(), seconds)])
     for note in summary.notes():
         output.print(plain(note))
+
+
+def _print_json(counts: dict[str, int | None], notes: list[str], label: str, seconds: float) -> None:
+    click.echo(json.dumps({"target": label, "counts": counts, "notes": notes, "seconds": seconds}, indent=2))
 
 
 def _print_plan(plan: Plan, also: Iterable[Any] = ()) -> None:

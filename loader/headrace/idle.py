@@ -158,7 +158,7 @@ class Call:
     def recall(self) -> Memo | None:
         """What the last sync left, where there is nothing new in the feed, the project and the profile since."""
         try:
-            kept = json.loads(self.file.read_text())
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
             memo = Memo(**{**kept, "listing": Listing(**kept["listing"])})
             is_same = memo.made_from == self.made_from and memo.listing.is_still(Feed.at(self.feed))
         except (OSError, ValueError, TypeError, KeyError, HeadraceError):

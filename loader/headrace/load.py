@@ -20,13 +20,13 @@ from .target import Target
 
 
 class ProgressCallback(Protocol):
-    """Is told of the step under way and how far it is."""
+    """Is told of the step under way and how far it is. The first word of a step names the stage that it is of."""
 
-    def __call__(self, step: str, done: int | None = None, total: int | None = None) -> None:
+    def __call__(self, step: str, done: int | None = None, total: int | None = None, rows: int = 0) -> None:
         """Say it."""
 
 
-def _silent(step: str, done: int | None = None, total: int | None = None) -> None:
+def _silent(step: str, done: int | None = None, total: int | None = None, rows: int = 0) -> None:
     """Tell nobody."""
 
 
@@ -53,7 +53,7 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: ProgressCall
         loaded = Loaded(unchanged_files=len(plan.unchanged), listing=plan.listing)
         done = 0
         for files in packages(plan.files):
-            progress(_name_of(files), done, len(plan.files))
+            tell = _of_all(progress, done, len(plan.files), loaded.rows)
             done += len(files)
             sync = {
                 "feed": feed.prefix,
@@ -63,7 +63,8 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: ProgressCall
             }
             is_last = done == len(plan.files)
             unread = plan.newly_unread if is_last else []
-            load_package(pipeline, Package(feed, files, plan.known, target, sync if is_last else None, unread), loaded)
+            package = Package(feed, files, plan.known, target, sync if is_last else None, unread, progress=tell)
+            load_package(pipeline, package, loaded)
     return loaded
 
 
@@ -100,9 +101,9 @@ def replay(
         progress(words, done, len(files))
         loaded.gone_on = f"{words}; to begin anew, delete {marker.path}"
     for package in packages(todo):
-        progress(_name_of(package), done, len(files))
+        tell = _of_all(progress, done, len(files), loaded.rows)
         with connected(target, loads=True) as pipeline:
-            again = Package(feed, package, plan.known, target, again=True, begins=marker.add)
+            again = Package(feed, package, plan.known, target, again=True, begins=marker.add, progress=tell)
             load_package(pipeline, again, loaded)
         build()
         done += len(package)
@@ -110,9 +111,13 @@ def replay(
     return loaded
 
 
-def _name_of(files: list[FeedFile]) -> str:
-    """What to show of the files that are under way."""
-    return files[0].path.rsplit("/", 1)[-1] if files else ""
+def _of_all(progress: ProgressCallback, done: int, total: int, rows: int) -> Callable[[str, int, int], None]:
+    """Tells of a package as of a part of all files, those before it with their rows counted in."""
+
+    def tell(step: str, read_files: int, read_rows: int) -> None:
+        progress(step, done + read_files, total, rows + read_rows)
+
+    return tell
 
 
 def _is_of(loads: list[str], file: FeedFile, known: Known | None) -> bool:
@@ -133,7 +138,7 @@ class _Backfill:
         found: dict[str, Any] = {}
         if path.exists():
             with suppress(ValueError):  # it was cut short, too
-                found = json.loads(path.read_text())
+                found = json.loads(path.read_text(encoding="utf-8"))
         if {name: found.get(name) for name in self.call} != self.call or "loads" not in found:
             found = {"began": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}", "loads": []}
         self.began: str = found["began"]
@@ -143,5 +148,5 @@ class _Backfill:
         """Write down a load that begins."""
         self.loads.append(load_id)
         half = self.path.with_suffix(".half")
-        half.write_text(json.dumps({**self.call, "began": self.began, "loads": self.loads}))
+        half.write_text(json.dumps({**self.call, "began": self.began, "loads": self.loads}), encoding="utf-8")
         half.replace(self.path)

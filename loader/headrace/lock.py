@@ -17,7 +17,7 @@ from dlt.destinations.exceptions import DatabaseException
 from filelock import FileLock, Timeout
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random
 
-from . import versions
+from . import stop, versions
 from .errors import LoadError, UsageError
 from .failures import lasts
 from .pipeline import connected
@@ -42,6 +42,8 @@ def alone(target: Target) -> Iterator[None]:
         with connected(target, writes=True) as pipeline:
             if not warehouse_of(target).file:
                 lease = _Lease(target, pipeline.sql_client())
+                # A statement may be under way on its connection when a signal comes.
+                held.enter_context(stop.last(_Lease(target, pipeline.sql_client()).give_back))
                 lease.take()
                 held.enter_context(lease.kept())
             versions.claim(pipeline, target)
@@ -96,7 +98,7 @@ class _Lease:
         """Make the table where it is missing, and claim it. Raises LoadError when another machine has it."""
         held = self._make_and_claim()
         if held:
-            self._give_back()  # the row of its own that the race to make it may have left
+            self.give_back()  # the row of its own that the race to make it may have left
             owner, expires = held
             until = datetime.fromtimestamp(expires, timezone.utc)
             raise LoadError(
@@ -160,9 +162,10 @@ class _Lease:
         finally:
             done.set()
             thread.join()
-            self._give_back()
+            self.give_back()
 
-    def _give_back(self) -> None:
+    def give_back(self) -> None:
+        """Let other machines in."""
         with suppress(Exception), self.client:  # it expires, too
             self.client.execute_sql("update lease set expires = 0 where owner = %s", self.owner)
 

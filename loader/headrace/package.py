@@ -100,6 +100,11 @@ def load_package(pipeline: dlt.Pipeline, package: Package, loaded: Loaded) -> No
     package.add_to(loaded)
 
 
+def _short(file: FeedFile) -> str:
+    """A file's name and its folder, which may tell the hour."""
+    return "/".join(file.path.split("/")[-2:])
+
+
 def _passes(warehouse: Warehouse, error: BaseException) -> bool:
     """Whether a failed step of dlt may go well next time."""
     return (
@@ -123,6 +128,7 @@ class Package:
         unread: Iterable[FeedFile] = (),
         again: bool = False,
         begins: Callable[[str], None] = lambda load_id: None,
+        progress: Callable[[str, int, int], None] = lambda step, files, rows: None,
     ) -> None:
         """Files of a feed and what the ledger knows of them.
 
@@ -135,6 +141,7 @@ class Package:
             unread: other files, to be told as not read.
             again: load a file even when it has the content that was loaded.
             begins: is told the load's id before it is committed.
+            progress: is told of the file under way, and of the files and rows that have been read.
         """
         self.feed = feed
         self.files = files
@@ -146,16 +153,20 @@ class Package:
         self.unread = list(unread)
         self.again = again
         self.begins = begins
+        self.progress = progress
         self.clear()
 
     def clear(self) -> None:
         """Forget what was read."""
         self.found = Found()
+        self.read_files = self.read_rows = 0
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def tables(self) -> dict[str, Callable[[], Iterator[Any]]]:
         """The rows of each staging table, the ledger last: it counts what the others have read."""
         self.scratch.mkdir(parents=True)
+        if self.files:
+            self._tell(f"reading {_short(self.files[0])}")
         return {
             "raw_events": self.events,
             "raw_definitions": self.definitions,
@@ -199,15 +210,29 @@ class Package:
                 yield tasks, replace(into, stem=self.scratch / f"{table}_{number}")
 
         for found in workers.in_order(read, chunks()):
-            self._delete_copies(fetched.popleft())
+            group = fetched.popleft()
+            self._delete_copies(group)
             self.found.add(found)
+            for file, _ in group:
+                self._count(file)
             yield from found.parts
 
     def _tasks(self, groups: Iterator[list[tuple[FeedFile, Path | HeadraceError]]]) -> Iterator[Task]:
         for group in groups:
             for file, local in group:
+                self._tell(f"reading {_short(file)}")
                 yield self._task(file, local)
+                self._count(file)
             self._delete_copies(group)
+
+    def _count(self, file: FeedFile) -> None:
+        """Count a file that has been read."""
+        self.read_files += 1
+        self.read_rows += self.found.tallies[file.path].rows if file.path in self.found.tallies else 0
+        self._tell(f"reading {_short(file)}")
+
+    def _tell(self, step: str) -> None:
+        self.progress(step, self.read_files, self.read_rows)
 
     def _task(self, file: FeedFile, local: Path | HeadraceError) -> Task:
         known = self.known.get(file.path)
@@ -239,6 +264,8 @@ class Package:
         if news and not self.found.hashes and not self.feed.is_local:
             raise news[0]  # not one of them can be read: the fault lies elsewhere
         self.begins(load_id)
+        if self.read_files:
+            self._tell("loading what was read")
         yield pa.Table.from_pylist(
             [
                 self._ledger_row(file, load_id)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
+from statistics import median
 from typing import Any
 
 import dlt
@@ -63,6 +64,15 @@ class Failing:
 
 
 @dataclass(frozen=True)
+class Volume:
+    """What the files of one hour delivered, by the ledger."""
+
+    rows: int
+    usual_rows: float | None
+    """The median of the same hour of the same weekday in the four weeks before, of those that have files."""
+
+
+@dataclass(frozen=True)
 class Status:
     """The state of one target."""
 
@@ -93,6 +103,8 @@ class Status:
     skipped: list[Skipped]
     redo: list[Request]
     """Days that wait to be done again."""
+    volume: Volume | None = None
+    """Of the newest published hour."""
 
     def problems(self, max_age: timedelta) -> Iterator[str]:
         """Why what is published is older than that, or will be; nothing when all is well."""
@@ -151,9 +163,9 @@ def status(target: Target) -> Status:
             f"from {QUEUED} inner join _dlt_loads as loads on queued._dlt_load_id = loads.load_id",
         )
         latest = (
-            "(select path, row_count, rejected, wrong_clock, is_merged, row_number() over (partition by path "
-            f"order by _dlt_load_id desc) as n from {ledger} where row_count + rejected > 0 "
-            f"and _dlt_load_id in {COMPLETE}) as latest where n = 1"
+            "(select path, kind, ingested_time, row_count, rejected, wrong_clock, is_merged, "
+            f"row_number() over (partition by path order by _dlt_load_id desc) as n from {ledger} "
+            f"where row_count + rejected > 0 and _dlt_load_id in {COMPLETE}) as latest where n = 1"
         )
         files = query(
             pipeline,
@@ -192,7 +204,22 @@ def status(target: Target) -> Status:
             redo=waiting(pipeline),
             export_until=None if _has_cut(target) else _export_until(pipeline, ledger),
             unread=[path for (path,) in unread],
+            volume=_volume(pipeline, latest, published[0][0]) if published and published[0][0] else None,
         )
+
+
+def _volume(pipeline: dlt.Pipeline, latest: str, newest: datetime) -> Volume | None:
+    """The rows of an hour, and how many are usual: what re-created files hold now, duplicates counted in."""
+    hours = [newest - timedelta(weeks=weeks) for weeks in range(5)]
+    found = query(
+        pipeline,
+        f"select ingested_time, sum(row_count) from {latest} and kind = 'events' "
+        "and ingested_time in (%s, %s, %s, %s, %s) group by ingested_time",
+        *hours,
+    )
+    rows = {hour: int(count) for hour, count in found}
+    usual = [rows[hour] for hour in hours[1:] if hour in rows]
+    return Volume(rows[newest], median(usual) if usual else None) if newest in rows else None
 
 
 LATER = {"newest_event_time": "null", "wrong_clock": "0", "is_export": "false"}
@@ -211,7 +238,7 @@ def _ledger(pipeline: dlt.Pipeline) -> str:
 
 def _has_cut(target: Target) -> bool:
     """Whether the project's vars say where exports end, for all packages or for this one."""
-    project = load_yaml_text((target.project_dir / "dbt_project.yml").read_text()) or {}
+    project = load_yaml_text((target.project_dir / "dbt_project.yml").read_text(encoding="utf-8")) or {}
     found = project.get("vars") or {}
     return any(isinstance(one, dict) and one.get("export_until") for one in (found, found.get("headrace")))
 

@@ -46,8 +46,8 @@ class Summary:
     advice: list[str] = field(default_factory=list)
     """The warehouse's, on how it was loaded."""
 
-    def counts(self) -> dict[str, int | str]:
-        """The numbers of the closing table. Those of the merge are `-` when nothing was built.
+    def counts(self) -> dict[str, int | None]:
+        """The numbers of the closing table. Those of the merge are None when nothing was built.
 
         files: read; rows: good ones in them; new: events that were not there; duplicate: rows that changed nothing;
         superseded: events that were nulled; moved: events that have a new row, and id, as a late one came before them
@@ -59,10 +59,10 @@ class Summary:
         return {
             "files": self.loaded.files,
             "rows": self.loaded.rows,
-            "new": self.merged.new if self.merged else "-",
-            "duplicate": self.merged.duplicate if self.merged else "-",
-            "superseded": self.merged.superseded if self.merged else "-",
-            "moved": self.merged.moved if self.merged else "-",
+            "new": self.merged.new if self.merged else None,
+            "duplicate": self.merged.duplicate if self.merged else None,
+            "superseded": self.merged.superseded if self.merged else None,
+            "moved": self.merged.moved if self.merged else None,
             "rejected": self.loaded.rejected,
             "late": self.loaded.late,
         }
@@ -84,6 +84,10 @@ class Summary:
         return notes
 
 
+IDLE = Summary("", Loaded(), Merged())
+"""A sync that has nothing to do."""
+
+
 @dataclass(frozen=True)
 class Rebuilt:
     """What a rebuild did."""
@@ -94,7 +98,7 @@ class Rebuilt:
     """What the loads came to that waited for a build, too; what is done again counts nowhere."""
     build_said: list[str] = field(default_factory=list)
 
-    def counts(self) -> dict[str, int | str]:
+    def counts(self) -> dict[str, int | None]:
         """The numbers of the closing table: days that have events, these events, and those of a sync."""
         return {"days": len(self.found.days), "events": self.found.events, **asdict(self.merged)}
 
@@ -226,8 +230,9 @@ def _build(target: Target, progress: ProgressCallback, said: list[str], everythi
     merged = []
     for number in range(builds):
 
-        def of_builds(step: str, done: int = number) -> None:
-            progress(step, done, builds if builds > 1 else None)
+        def of_builds(node: str, done: int, total: int, number: int = number) -> None:
+            which = f"build {number + 1} of {builds}: " if builds > 1 else ""
+            progress(f"{which}dbt {node}", done, total)
 
         is_last = number == builds - 1
         merged.append(_build_once(target, of_builds, said, source, everything and is_last, leaves_views=stand))
@@ -237,7 +242,7 @@ def _build(target: Target, progress: ProgressCallback, said: list[str], everythi
 
 def _build_once(
     target: Target,
-    progress: Callable[[str], None],
+    progress: Callable[[str, int, int], None],
     said: list[str],
     source: str,
     everything: bool,
@@ -247,7 +252,7 @@ def _build_once(
 
     began = datetime.now(timezone.utc)
     try:
-        built = build(target, lambda node: progress(f"dbt {node}"), everything, leaves_views)
+        built = build(target, progress, everything, leaves_views)
     except BuildError as error:
         with suppress(HeadraceError):  # what the build failed of comes first
             _remember(target, began, error)

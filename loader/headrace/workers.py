@@ -55,8 +55,7 @@ def in_order(call: Callable[..., Found], arguments: Iterator[tuple[Any, ...]]) -
 
 def _begin(lifeline: Connection) -> None:
     """Have this process end when the other end of a pipe is closed, as it is by the end of who holds it."""
-    # Ctrl-C goes to all processes of a terminal; the first one closes the pipe.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal; the first one closes the pipe
     threading.Thread(target=_end_with, args=(lifeline,), daemon=True).start()
 
 

@@ -53,7 +53,7 @@ def class_of(kind: str) -> type[Warehouse]:
 def grants_of(kind: str) -> str | None:
     """The template of the grants that a type of warehouse needs; None where there are no roles."""
     template = files(__name__).joinpath(f"{kind}.sql")
-    return template.read_text() if template.is_file() else None
+    return template.read_text(encoding="utf-8") if template.is_file() else None
 
 
 def not_installed(target: Target, said: object) -> UsageError:
