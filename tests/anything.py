@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ VITALS = {
     "interaction_to_next_paint": "interaction_to_next_paint_millis",
     "cumulative_layout_shift": "cumulative_layout_shift",
 }
-START = datetime(2026, 3, 2, 20, tzinfo=timezone.utc)
+START = datetime(2026, 3, 2, 20, tzinfo=UTC)
 """In Asia/Kolkata it is the third of March."""
 
 
@@ -154,7 +154,7 @@ def time_of(text: str) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(re.sub(r"\.5-0300$", ".500000-03:00", text.replace("Z", "+00:00")))
-        return time.astimezone(timezone.utc) if time.tzinfo else time.replace(tzinfo=timezone.utc)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
 
@@ -169,7 +169,7 @@ def is_right(case: Case, found: Any) -> bool:
     if case.data_type == "varchar" and not isinstance(case.value, (str, bool)):
         return float(found) == case.value
     if case.data_type == "timestamptz":
-        return bool((found if found.tzinfo else found.replace(tzinfo=timezone.utc)) == expected)
+        return bool((found if found.tzinfo else found.replace(tzinfo=UTC)) == expected)
     return bool(found == expected) and isinstance(found, bool) == isinstance(expected, bool)
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Row = dict[str, Any]
 
 IDENTIFIERS = ("event_time", "device_id", "session_id", "view_id", "source_type")
 CONTENT = ("event_type", "event_properties", "source_properties")
-MIN_TIME = datetime(2000, 1, 1, tzinfo=timezone.utc)
+MIN_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 NOBODY = {"", "undefined", "null", "none", "[object object]", "anonymous"}
 """Of the ids that mean nobody, those that tests use."""
 COLUMNS = (*IDENTIFIERS, *CONTENT, "processed_time")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import yaml
 from test_models import NEWER, PROJECT, Row, Warehouse, event, nulled
 
 SCHEMA = "product_analysis"
-AT = datetime(2026, 3, 2, 10, tzinfo=timezone.utc)
+AT = datetime(2026, 3, 2, 10, tzinfo=UTC)
 TARGET = {"text": "Buy", "raw_selector": "#buy", "element_definition_id": "buy", "element_properties": {"price": 1.2}}
 ON_TARGET = {"target_text": "Buy", "target_raw_selector": "#buy"}
 URL = {
@@ -562,7 +562,7 @@ def test_properties_of_ones_own(warehouse):
     ]
     inner = warehouse.query(f"select event_id, price, app_name from {SCHEMA}.element_properties")
     assert inner == [{"event_id": "a", "price": 1.2, "app_name": "Shop"}]
-    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    since = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     inner = warehouse.query(f"select user_id, plan, since, seats from {SCHEMA}.user_properties")
     assert inner == [{"user_id": "1", "plan": "pro", "since": since, "seats": None}]
     warehouse.run("--vars", additions, "--full-refresh", "--select", "int_parsed_events+")

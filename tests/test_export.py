@@ -8,7 +8,7 @@ import io
 import json
 import os
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -578,13 +578,13 @@ def test_status_suggests_where_to_cut(staging: Staging) -> None:
     later = event("b", event_time="2026-03-04T00:00:00Z", processed_time="2026-03-04T00:00:00Z")
     staging.put("events/ingested_time=2026-03-02 12:00:00/a.ndjson", ndjson(late, later))
     staging.load()
-    assert status(staging.target).export_until == datetime(2026, 3, 2, 12, tzinfo=timezone.utc)
+    assert status(staging.target).export_until == datetime(2026, 3, 2, 12, tzinfo=UTC)
 
 
 def test_a_clock_that_is_ahead_of_the_export_is_not_believed(staging: Staging) -> None:
     path = put_at(staging, "a.json", array(record(1, EventStart="2037-01-01T00:00:00Z"), record(2)), hours_ago=0)
     staging.load()
-    written = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc)
+    written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     found = staging.rows("select event_time = processed_time, processed_time from {p}.raw_events order by event_time")
     assert [row[0] for row in found] == [True, False]
     assert abs(found[1][1] - written).total_seconds() < 0.001

@@ -11,7 +11,7 @@ import importlib
 import json
 import os
 import socket
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -391,7 +391,7 @@ def test_hours_as_other_tools_spell_them_and_loose_files_beside_them(tmp_path: P
 
 
 def test_hours_at_the_ends_of_time_hide_no_others(staging: Staging) -> None:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
 
     def put(hour: str, event_id: str) -> None:
         staging.put(f"events/ingested_time={hour}/{event_id}.ndjson", ndjson(event(event_id)))
@@ -442,7 +442,7 @@ def test_a_lease_made_while_the_clock_was_ahead_is_none(staging: Staging) -> Non
         lease = _Lease(staging.target, opened.sql_client())
         lease.take()
         for ahead, is_free in ((timedelta(days=365), True), (timedelta(minutes=4), False)):
-            expires = int((datetime.now(timezone.utc) + ahead).timestamp())
+            expires = int((datetime.now(UTC) + ahead).timestamp())
             with opened.sql_client() as client:
                 client.execute_sql("update lease set owner = 'another', expires = %s", expires)
             assert (lease.claim() is None) == is_free

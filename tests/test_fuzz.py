@@ -10,7 +10,7 @@ import json
 import os
 import random
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def check_time(value: Any) -> None:
         return
     try:
         if isinstance(value, int):
-            datetime.fromtimestamp(value // 1000, timezone.utc)
+            datetime.fromtimestamp(value // 1000, UTC)
             return
         text = value.strip()
         found = TIME.fullmatch(text.removesuffix(" UTC"))
@@ -152,7 +152,7 @@ def check_time(value: Any) -> None:
         if second is None and (fraction or not zone or text.endswith(" UTC")):
             raise BadLineError(value)
         zone = f"{sign}{hours}:{minutes or '00'}" if sign else "+00:00"
-        datetime.fromisoformat(f"{day}T{hour}{minute or ':00'}{second or ':00'}{zone}").astimezone(timezone.utc)
+        datetime.fromisoformat(f"{day}T{hour}{minute or ':00'}{second or ':00'}{zone}").astimezone(UTC)
     except (AttributeError, ValueError, OverflowError, OSError):
         raise BadLineError(f"no time: {value}") from None
 

@@ -6,7 +6,7 @@ Expected values are worked out by hand.
 from __future__ import annotations
 
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ def identify(minute: int, event_id: str, device: int | None, session: int | None
 
 
 def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=timezone.utc)
+    return datetime(*parts, tzinfo=UTC)
 
 
 def owners(warehouse: Warehouse) -> dict[str, str]:

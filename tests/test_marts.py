@@ -6,7 +6,7 @@ import json
 import os
 import random
 from collections import Counter, defaultdict
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from itertools import combinations, pairwise
 from zoneinfo import ZoneInfo
 
@@ -352,7 +352,7 @@ def shop(tmp_path_factory, target_path):
     rng = random.Random(7)
     warehouse = Warehouse(tmp_path_factory.mktemp("shop"), target_path)
     rows = []
-    first = datetime(2026, 1, 30, tzinfo=timezone.utc)
+    first = datetime(2026, 1, 30, tzinfo=UTC)
     for device in range(1, 25):
         for session in range(rng.randrange(1, 5)):
             start = first + timedelta(hours=rng.randrange(24 * 60))

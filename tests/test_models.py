@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -363,7 +363,7 @@ def an_older_version_changes_nothing(part: Part) -> Iterator[None]:
     assert part.events()["a"] == first
     part.load([event("a", updated_time="2026-03-06 00:00:00+00", event_properties={"n": 2})], "f1")
     yield
-    version = {"_feed_updated_time": datetime(2026, 3, 6, tzinfo=timezone.utc)}
+    version = {"_feed_updated_time": datetime(2026, 3, 6, tzinfo=UTC)}
     newer_but_same = part.events()["a"]
     assert newer_but_same["_load_id"] > first["_load_id"]
     assert newer_but_same == first | version | {"_load_id": newer_but_same["_load_id"]}

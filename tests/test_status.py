@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ from headrace.warehouses.duckdb import refusal_of_file
 from rich.console import Console
 from test_loader import Staging, staging  # noqa: F401 (a fixture)
 
-NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def put(feed: Path, name: str, hour: datetime, *events: dict[str, Any]) -> Path:
@@ -186,7 +186,7 @@ def test_a_monitor_is_red_when_nothing_is_published(warehouse: Warehouse, tmp_pa
     put(
         feed,
         "b.ndjson",
-        datetime(9999, 1, 1, tzinfo=timezone.utc),
+        datetime(9999, 1, 1, tzinfo=UTC),
         recent("b", processed_time=at(datetime(9999, 1, 1))),
     )
     assert "would be loaded" in warehouse.sync(feed, "--dry-run")
@@ -218,7 +218,7 @@ def test_a_monitor_is_red_when_nothing_is_published(warehouse: Warehouse, tmp_pa
 
 
 def state(**fields: Any) -> Status:
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     feed = FeedStatus("feed", now, now, now, 0, 0.0, None)
     known: dict[str, Any] = {
         "target": "t",
@@ -233,7 +233,7 @@ def state(**fields: Any) -> Status:
 
 
 def test_each_reason_to_be_red() -> None:
-    now, old = datetime.now(timezone.utc), datetime.now(timezone.utc) - timedelta(hours=4)
+    now, old = datetime.now(UTC), datetime.now(UTC) - timedelta(hours=4)
 
     def problems(**fields: Any) -> list[str]:
         return list(state(**fields).problems(timedelta(hours=3)))
@@ -362,7 +362,7 @@ def test_a_ledger_of_an_earlier_version(staging: Staging) -> None:  # noqa: F811
             for statement in statements:
                 connection.execute(statement).fetchall()
         now = read_status(staging.target)
-        assert now.newest_event == datetime(2026, 3, 2, 0, 7, tzinfo=timezone.utc)
+        assert now.newest_event == datetime(2026, 3, 2, 0, 7, tzinfo=UTC)
         assert (now.files["merged"], now.wrong_clocks, now.export_until) == (1, 0, None)
 
 
@@ -536,11 +536,11 @@ def test_wrong_clocks_are_counted_by_file(tmp_path: Path) -> None:
     tally = Tally()
     assert sum(batch.num_rows for batch in read_events(Source(path, "f"), tally)) == 5
     assert tally.wrong_clock == 2
-    assert tally.newest_event_time == datetime(2026, 3, 3, 1, tzinfo=timezone.utc)
+    assert tally.newest_event_time == datetime(2026, 3, 3, 1, tzinfo=UTC)
 
 
 def test_prometheus_reads_the_state_of_a_target() -> None:
-    hour = datetime(2026, 3, 2, 14, tzinfo=timezone.utc)
+    hour = datetime(2026, 3, 2, 14, tzinfo=UTC)
     now = Status(
         target='duckdb (C:\\a "b")',
         newest_hour=hour,

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ os.environ[NO_GRPC] = "false"  # before gcsfs is imported
 
 SECRET = "c2VjcmV0c2VjcmV0"
 BUCKET = "feeds"
-NOW = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0)
+NOW = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
 DAYS = (NOW.date() - (NOW - timedelta(hours=1, days=2)).date()).days + 1
 """An hourly run looks at so many days of a feed whose newest hour is the one before this."""
 

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -106,7 +106,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Decimal):
         return int(value)
     if isinstance(value, datetime):
-        return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
     return value
 
 
@@ -243,11 +243,11 @@ def test_what_a_file_holds_arrives(warehouse: Remote, tmp_path: Path) -> None:
         (name, 2**62 + number, -(2**63), 2**63 - 1) for number, name in enumerate(JSON_TEXTS)
     ]
     times = dict(warehouse.rows("select event_id, event_time from {p}.raw_events"))
-    assert times["early"] == datetime(1970, 1, 1, microsecond=1, tzinfo=timezone.utc)
-    assert times["precise"] == datetime(2026, 3, 2, 23, 59, 59, 999_999, timezone.utc)
+    assert times["early"] == datetime(1970, 1, 1, microsecond=1, tzinfo=UTC)
+    assert times["precise"] == datetime(2026, 3, 2, 23, 59, 59, 999_999, UTC)
     assert warehouse.rows(
         "select event_type, event_properties, session_id, processed_time from {p}.raw_events where event_id = 'null'"
-    ) == [(None, None, None, datetime(2026, 3, 2, 1, tzinfo=timezone.utc))]
+    ) == [(None, None, None, datetime(2026, 3, 2, 1, tzinfo=UTC))]
     assert {row[0] for row in warehouse.rows("select _file from {p}.raw_events")} == {str(path)}
     assert warehouse.rows("select position, content from {p}.rejected_events") == [(len(lines) + 1, "not json")]
     ((rows, rejected, is_merged),) = warehouse.rows("select row_count, rejected, is_merged from {p}.loaded_files")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -35,8 +35,8 @@ from .rows import (
 )
 
 YEARS = (
-    pa.scalar(datetime(1, 1, 1, tzinfo=timezone.utc), TIME),
-    pa.scalar(datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc), TIME),
+    pa.scalar(datetime(1, 1, 1, tzinfo=UTC), TIME),
+    pa.scalar(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), TIME),
 )
 """The times that every warehouse can hold."""
 
@@ -44,7 +44,7 @@ LATE_MICROSECONDS = 3 * 3600 * 10**6
 """An event is late when it was processed this long after it happened (most are stable within 3 hours)."""
 
 CLOCK_AHEAD_MICROSECONDS = 24 * 3600 * 10**6
-EARLIEST_CLOCK = datetime(2000, 1, 1, tzinfo=timezone.utc)
+EARLIEST_CLOCK = datetime(2000, 1, 1, tzinfo=UTC)
 """A clock is wrong that is further ahead of the time of processing, or before this: see the contract's rule 11."""
 
 BATCH_ROWS = 16_384
@@ -234,7 +234,7 @@ def instant(value: Any, column: str) -> datetime | None:
             text = value.strip()
             value = msgspec.convert(text[:-4] + "Z" if text.endswith(" UTC") else text, datetime)
         if isinstance(value, datetime):
-            return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+            return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
         raise ValueError("neither text nor number")
     except (msgspec.ValidationError, pa.ArrowException, ValueError, OverflowError):
         raise RowError(f"{column} is no time: {str(value)[:80]!r}") from None

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,7 +116,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
             at = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
         except ValueError:
             self.fail(f"{value!r} is no time such as 2026-03-02 or 2026-03-02T14:00", param, context)
-        return at.astimezone(timezone.utc) if at.tzinfo else at.replace(tzinfo=timezone.utc)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -346,7 +346,7 @@ def skip(target: Any, names: tuple[str, ...], undo: bool) -> None:
         if not names:
             raise click.UsageError("--undo wants to be told what; without it, what is left out is listed")
         for one in run.undo(target, names):
-            since = f"{one.since or datetime.now(timezone.utc):%Y-%m-%dT%H:%M}"
+            since = f"{one.since or datetime.now(UTC):%Y-%m-%dT%H:%M}"
             output.print(f"no longer left out: {plain(one.name)}")
             output.print(f"`headrace backfill FEED --since {since}` loads what was left out meanwhile")
     elif names:
@@ -410,7 +410,7 @@ def _print_status(now: Status) -> None:
         line("feed", f"{feed.feed}: {feed.problem or waiting}")
         line("", f"synced {_ago(feed.last_sync)}, listed in full {_ago(feed.last_full_listing)}")
     if now.export_until:
-        cut = f"{now.export_until.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}"
+        cut = f"{now.export_until.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
         line("exports", f"overlap the raw feed (docs/exports.md): set the var export_until: '{cut}'")
     if now.unread:
         line("not read", f"{len(now.unread):,} files:")
@@ -533,7 +533,7 @@ class _Seen:
             if self.first and gone_on:
                 seconds = (time.monotonic() - self.first.began) * (self.total - done) / gone_on
                 words += f", {timedelta(seconds=round(seconds))} left"
-        return f"{datetime.now(timezone.utc):%H:%M:%S} {words}"
+        return f"{datetime.now(UTC):%H:%M:%S} {words}"
 
 
 @contextmanager
@@ -630,14 +630,14 @@ def _print_table(columns: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> Non
 
 def _cell(value: Any) -> str:
     if isinstance(value, datetime):
-        return f"{value.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S}"
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     return "" if value is None else f"{value:,}" if isinstance(value, int) else plain(" ".join(str(value).split()))
 
 
 def _ago(at: datetime | None) -> str:
     if at is None:
         return "never"
-    seconds = round((datetime.now(timezone.utc) - at).total_seconds())
+    seconds = round((datetime.now(UTC) - at).total_seconds())
     return f"{_cell(at)} UTC, {timedelta(seconds=max(seconds, 0))} ago"
 
 

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from itertools import count
 from math import inf
 from pathlib import Path
@@ -89,7 +89,7 @@ NO_CREDENTIALS = {
 IN_PASSING = {408, 425, 429}
 """The statuses below 500 that say: not now."""
 
-EARLIEST = datetime.min.replace(tzinfo=timezone.utc)
+EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 Kind = Literal["events", "event", "page", "element"]
 """What a file holds: events, or the definitions of events, pages or elements."""
@@ -433,9 +433,9 @@ def _modified(info: dict[str, Any]) -> datetime | None:
     found = next((info[key] for key in ("mtime", "LastModified", "last_modified", "updated") if info.get(key)), None)
     try:
         if isinstance(found, (int, float)):
-            return datetime.fromtimestamp(found, timezone.utc)
+            return datetime.fromtimestamp(found, UTC)
         at = datetime.fromisoformat(found.replace("Z", "+00:00")) if isinstance(found, str) else found
-        return at and at.astimezone(timezone.utc)
+        return at and at.astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         return None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 import dlt
 import pyarrow as pa
@@ -66,7 +66,7 @@ QUEUED = f"(select * from loaded_files where not is_merged and _dlt_load_id in {
 LOOK_BACK = timedelta(days=2)
 """How far back a load looks for new and re-created files before the newest hour that it knows."""
 
-HOURS_SINCE = datetime(1970, 1, 1, tzinfo=timezone.utc)
+HOURS_SINCE = datetime(1970, 1, 1, tzinfo=UTC)
 """Hours before are not the newest of any feed."""
 
 UNREAD = "unread"
@@ -162,7 +162,7 @@ def plan_of(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> Plan:
 
 
 def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _first_day(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> tuple[date | None, set[str]]:
@@ -179,11 +179,11 @@ def _first_day(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> tuple[date | N
         "and ingested_time between %s and %s",
         *prefix,
         HOURS_SINCE,
-        datetime.now(timezone.utc) + timedelta(days=1),
+        datetime.now(UTC) + timedelta(days=1),
     )
     if not newest or newest[0][0] is None:
         return None, set()
-    at = newest[0][0].astimezone(timezone.utc)
+    at = newest[0][0].astimezone(UTC)
     paths = query(
         pipeline,
         f"select distinct path from loaded_files where ingested_time >= %s and {in_feed}",
@@ -191,7 +191,7 @@ def _first_day(pipeline: dlt.Pipeline, feed: Feed, span: Span) -> tuple[date | N
         *prefix,
     )
     roots = {root for (path,) in paths if (root := feed.root_of(path))}
-    return (span.since or min(at, datetime.now(timezone.utc)) - LOOK_BACK).date(), roots
+    return (span.since or min(at, datetime.now(UTC)) - LOOK_BACK).date(), roots
 
 
 def _in_feed(feed: Feed) -> tuple[str, tuple[str, str]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,7 +44,7 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: ProgressCall
         UsageError: there is no such feed.
         LoadError: the destination refused. Packages that were complete stay.
     """
-    started = datetime.now(timezone.utc)
+    started = datetime.now(UTC)
     with connected(target, loads=True) as pipeline:
         discard_unfinished(pipeline)
         plan = plan_of(pipeline, feed, span)
@@ -140,7 +140,7 @@ class _Backfill:
             with suppress(ValueError):  # it was cut short, too
                 found = json.loads(path.read_text(encoding="utf-8"))
         if {name: found.get(name) for name in self.call} != self.call or "loads" not in found:
-            found = {"began": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}", "loads": []}
+            found = {"began": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}", "loads": []}
         self.began: str = found["began"]
         self.loads: list[str] = found["loads"]
 

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,7 @@ class _Lease:
         if held:
             self.give_back()  # the row of its own that the race to make it may have left
             owner, expires = held
-            until = datetime.fromtimestamp(expires, timezone.utc)
+            until = datetime.fromtimestamp(expires, UTC)
             raise LoadError(
                 f"{self.label}: a sync from another machine is under way ({owner}); if it was killed, this target is "
                 f"free from {until:%H:%M:%S} UTC on"

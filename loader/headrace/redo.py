@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from datetime import time as clock
 
 import dlt
@@ -73,7 +73,7 @@ def days_of(pipeline: dlt.Pipeline, target: Target, since: date, until: date | N
     if not query(pipeline, "select count(*) from int_wrong_clocks where 1 = 0"):
         raise UsageError(f"{target.label}: nothing was built here yet; `headrace sync` loads and builds")
     last = until or date.max
-    span = (datetime.combine(since, clock.min, timezone.utc), datetime.combine(last, clock.max, timezone.utc))
+    span = (datetime.combine(since, clock.min, UTC), datetime.combine(last, clock.max, UTC))
     found = query(
         pipeline,
         # By the session's time zone, whichever that is: the days of a group in UTC are those of its first and last.
@@ -96,7 +96,7 @@ def ask(pipeline: dlt.Pipeline, target: Target, found: Days, reason: str) -> Non
         return
     now = time.time()
     rows = [
-        (f"{now:.6f}-{number:04}", first, last, reason, datetime.fromtimestamp(now, timezone.utc))
+        (f"{now:.6f}-{number:04}", first, last, reason, datetime.fromtimestamp(now, UTC))
         for number, (first, last) in enumerate(Days(days, 0).slices())
     ]
     warehouse = warehouse_of(target)
@@ -114,4 +114,4 @@ def ask(pipeline: dlt.Pipeline, target: Target, found: Days, reason: str) -> Non
 
 def _utc(at: datetime) -> datetime:
     """A time of a table of dbt's, which on Snowflake has no zone and is in UTC."""
-    return at.astimezone(timezone.utc) if at.tzinfo else at
+    return at.astimezone(UTC) if at.tzinfo else at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
 
@@ -108,7 +108,7 @@ class Status:
 
     def problems(self, max_age: timedelta) -> Iterator[str]:
         """Why what is published is older than that, or will be; nothing when all is well."""
-        oldest = datetime.now(timezone.utc) - max_age
+        oldest = datetime.now(UTC) - max_age
         if self.failing:
             yield f"builds fail since {_utc(self.failing.since)}: {self.failing.message}"
         if self.queued_since and self.queued_since < oldest:
@@ -139,12 +139,12 @@ class Status:
 
 
 def _utc(at: datetime) -> str:
-    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def status(target: Target) -> Status:
     """Read the state of a target. Writes nothing; an empty warehouse has an empty state."""
-    soon = datetime.now(timezone.utc) + AHEAD
+    soon = datetime.now(UTC) + AHEAD
     with connected(target) as pipeline:
         ledger = _ledger(pipeline)
         newest = query(pipeline, "select max(inserted_at) from _dlt_loads where status = 0")
@@ -295,5 +295,5 @@ def _feed(pipeline: dlt.Pipeline, address: str, last_sync: datetime, last_full: 
     hours = [file.hour for file in plan.files if file.hour]
     loaded = [file.hour for file in plan.unchanged if file.hour]
     lag = (max(hours) - max(loaded)).total_seconds() if hours and loaded else 0.0
-    newest = max((hour for hour in [*hours, *loaded] if hour < datetime.now(timezone.utc) + AHEAD), default=None)
+    newest = max((hour for hour in [*hours, *loaded] if hour < datetime.now(UTC) + AHEAD), default=None)
     return FeedStatus(shown(address), last_sync, last_full, newest, len(plan.files), max(lag, 0.0), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 
 import dlt
 
@@ -250,7 +250,7 @@ def _build_once(
 ) -> Merged:
     from .build import build  # imports all of dbt, which a sync without a build can do without
 
-    began = datetime.now(timezone.utc)
+    began = datetime.now(UTC)
     try:
         built = build(target, progress, everything, leaves_views)
     except BuildError as error:
@@ -282,7 +282,7 @@ def _remember(target: Target, began: datetime, error: BuildError) -> None:
         client.execute_sql(
             "insert into failed_builds values (%s, %s, %s, %s)",
             began,
-            datetime.now(timezone.utc),
+            datetime.now(UTC),
             queue[0][0] if queue else 0,
             str(error)[:1000],
         )

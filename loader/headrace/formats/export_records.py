@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -337,7 +337,7 @@ def _moment(text: str) -> datetime | None:
     """A point in time in UTC, if that is one."""
     try:
         at = msgspec.convert(text.strip(), datetime)
-        return at.astimezone(timezone.utc) if at.tzinfo else at.replace(tzinfo=timezone.utc)
+        return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     except (msgspec.ValidationError, OverflowError):
         return None
 
