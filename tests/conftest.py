@@ -94,6 +94,9 @@ VIEWS = "config.materialized:view"
 """They stay the same, so that one build makes them for all that follow."""
 TESTS = "resource_type:test"
 
+AS_A_SYNC = ("--profiles-dir", ".headrace", "--profile", "headrace", "--target", "duckdb")
+"""What a sync tells dbt, which parses the whole project again when it is told otherwise."""
+
 
 def leave_out(project: Path, *unbuilt: str) -> None:
     """Have dbt build all but these in a project, unless it is told otherwise."""

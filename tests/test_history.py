@@ -18,7 +18,7 @@ from typing import Any
 import oracle
 import pyarrow as pa
 import pyarrow.parquet as pq
-from conftest import HOUR, Warehouse, ndjson
+from conftest import AS_A_SYNC, HOUR, Warehouse, ndjson
 from oracle import Row
 
 HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "160"))
@@ -374,7 +374,7 @@ def test_any_history_gives_the_tables_of_the_oracle(tmp_path: Path) -> None:
             f"{len(faults)} of {len(histories)} histories (seed {SEED}, builds {builds}); the smallest:\n{faults[0][1]}"
         )
         incremental = whole(warehouse)
-        warehouse.dbt("run", "--quiet", "--full-refresh", "--profiles-dir", str(warehouse.project / ".headrace"))
+        warehouse.dbt("run", "--quiet", "--full-refresh", *AS_A_SYNC)
         rebuilt = whole(warehouse)
         assert incremental.keys() == rebuilt.keys()
         assert {

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import HOUR, PROJECT, Warehouse, event, ndjson
+from conftest import AS_A_SYNC, HOUR, PROJECT, Warehouse, event, ndjson
 from headrace import json_text, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -485,7 +485,7 @@ def test_rejected_rows_of_a_healed_file_no_longer_count_and_old_ones_go(warehous
         return [Path(found["file"]).name for found in json.loads(warehouse.headrace("status", "--json"))["rejected"]]
 
     assert counted() == ["b.ndjson"]
-    warned = warehouse.dbt("build", "--select", "batch_loads", "--profiles-dir", ".headrace")
+    warned = warehouse.dbt("build", "--select", "batch_loads", *AS_A_SYNC)
     assert "Got 1 result, configured to warn" in warned
     assert warehouse.rows("select count(*) from {p}.rejected_events") == [(2,)]
     with duckdb.connect(str(warehouse.database)) as connection:

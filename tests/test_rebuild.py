@@ -14,7 +14,7 @@ import duckdb
 import killer
 import pytest
 import yaml
-from conftest import HOUR, TESTS, UNREAD, VIEWS, Warehouse, leave_out, ndjson
+from conftest import AS_A_SYNC, HOUR, TESTS, UNREAD, VIEWS, Warehouse, leave_out, ndjson
 from conftest import event as fed
 from test_history import SEED, STEPS, TIMES, Steps, history, whole, write
 from test_models import Warehouse as Queue
@@ -122,7 +122,7 @@ def changed(one: dict[str, list[Any]], other: dict[str, list[Any]]) -> dict[str,
 
 
 def fully_refreshed(warehouse: Warehouse) -> dict[str, list[Any]]:
-    warehouse.dbt("run", "--quiet", "--full-refresh", "--profiles-dir", str(warehouse.project / ".headrace"))
+    warehouse.dbt("run", "--quiet", "--full-refresh", *AS_A_SYNC)
     return whole(warehouse)
 
 

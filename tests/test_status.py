@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 import killer
 import pytest
-from conftest import HOUR, PROJECT, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, link_project, ndjson
+from conftest import AS_A_SYNC, HOUR, PROJECT, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, link_project, ndjson
 from headrace import cli, prometheus
 from headrace.cli import plain
 from headrace.errors import LoadError, UsageError
@@ -118,8 +118,7 @@ def test_an_event_that_no_build_gets_past_is_left_out_and_comes_back(warehouse: 
 
     # events has it already, as the model after that failed; in the queue it is left out. dbt alone merges the rest.
     assert "left out: poison, 1 rows" in warehouse.headrace("skip", "poison")
-    how = ["--profiles-dir", str(warehouse.project / ".headrace"), "--target", "duckdb"]  # as a sync parsed it
-    warehouse.dbt("build", *how, "--exclude-resource-type", "unit_test")
+    warehouse.dbt("build", *AS_A_SYNC, "--exclude-resource-type", "unit_test")
     assert warehouse.rows("select event_id from {p}.int_parsed_events") == [("good",)]
     now = status(warehouse, "--max-age", "9h")
     assert (now["failing"], now["queued_loads"]) == (None, 0)
