@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import forked
 import pytest
 import yaml
 from conftest import PROJECT, Warehouse, event, ndjson
@@ -163,3 +168,24 @@ def test_loader_and_dbt_mean_the_same_schema(tmp_path: Path) -> None:
     warehouse.dbt("run", "--select", "batch_loads")
     assert warehouse.rows('select count(*) from "My shop".batch_loads') == [(1,)]
     assert "queue         1 loads with 1 rows" in warehouse.headrace("status")
+
+
+def test_the_example_on_top_is_built(tmp_path: Path) -> None:
+    project = tmp_path / "analytics"
+    shutil.copytree(PROJECT / "examples" / "analytics", project)
+    shutil.copy(PROJECT / "profiles.example.yml", project / "profiles.yml")
+    init(project)
+    order = {"event_name": "Order Completed", "event_properties": {"revenue": 12.5}}
+    person = {"user_id": "ann", "user_properties": {"plan": "plus"}}
+    rows = [
+        event("a", event_type="custom", event_properties=json.dumps(order)),
+        event("b", minute=1, event_type="custom", event_properties=json.dumps({**order, "event_name": "Order Begun"})),
+        event("c", minute=2, event_type="identify", event_properties=json.dumps(person)),
+    ]
+    (tmp_path / "feed.ndjson").write_bytes(ndjson(*rows))
+    sync = forked.Process(forked.headrace, ["sync", tmp_path / "feed.ndjson"], project, dict(os.environ))
+    assert sync.end(300) == 0, sync.said()
+    with duckdb.connect(str(project / "headrace.duckdb"), read_only=True) as connection:
+        found = connection.execute("select event_id, user_id, plan, revenue from product_shop.orders").fetchall()
+        assert found == [("a", "ann", "plus", 12.5)]
+        assert connection.execute("from duckdb_views() where view_name = 'ui_events'").fetchall() == []

@@ -219,7 +219,7 @@ def read_target(
             return _target(profiles, name, target, project, folder.resolve(), home, vars or {})
     example = project / "profiles.example.yml"
     if len(folders) == 1 or name != PACKAGE or not example.exists():
-        places = " or ".join(str(folder / "profiles.yml") for folder in folders)
+        places = " or ".join(dict.fromkeys(str(folder / "profiles.yml") for folder in folders))
         raise UsageError(f"no profile {name!r} in {places}; {models() / 'profiles.example.yml'} shows one")
     shipped, copy = example.read_text(encoding="utf-8"), home / "profiles.yml"
     if not (copy.exists() and copy.read_text(encoding="utf-8") == shipped):
