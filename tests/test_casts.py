@@ -74,7 +74,7 @@ def test_a_time_without_an_offset_is_utc(warehouse: Warehouse) -> None:
     found = warehouse.rows(
         "select distinct start_time from {p}_analysis.page_views where extract(year from start_time) = 2026"
     )
-    assert {row[0].astimezone(anything.timezone.utc) for row in found} == {
+    assert {row[0].astimezone(anything.UTC) for row in found} == {
         anything.START + timedelta(hours=1),
         anything.START + timedelta(hours=4, milliseconds=500),
     }

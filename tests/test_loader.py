@@ -376,6 +376,7 @@ def test_reading_does_not_disturb_a_load_and_a_path_may_hold_a_quote(
     folder = tmp_path / "o'brien [1]"
     folder.mkdir()
     staging = Staging(folder, monkeypatch)
+    staging.target = replace(staging.target, home=tmp_path)  # state is never in such a folder: see target.home_of
     staging.put("a.ndjson", ndjson(event("a")))
 
     told = []
