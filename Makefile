@@ -7,7 +7,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header 
 FEED := sample-feed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sync test test-warehouses test-examples soak lint bench lock clean
+.PHONY: help setup sync test test-warehouses test-walks test-examples soak lint bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
@@ -39,6 +39,9 @@ test: setup ## run the tests
 
 test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on stand-ins for BigQuery, Snowflake and Redshift
 	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist loadgroup
+
+test-walks: setup ## install the wheel into an environment of its own, and do what people do in their first days
+	$(BIN)/python -m pytest -m examples tests/test_walks.py
 
 test-examples: setup $(VENV)-airflow/ready $(VENV)-dagster/ready ## run what examples/ has for cron, systemd, GitHub Actions, Airflow, Dagster and Docker
 	$(BIN)/python -m pytest -m examples tests/test_examples.py
