@@ -178,6 +178,9 @@ def test_the_project_names_the_profile_and_has_the_models_of_this_version(
     (package / "dbt_project.yml").unlink()
     with pytest.raises(UsageError, match="is missing or leads nowhere: `headrace init"):
         read_target(None)
+    settings.write_text("name: shop\nprofile: headrace\nvars:\n  headrace:\n    # fullstory_org_id: org\n")
+    with pytest.raises(UsageError, match="`vars: headrace:` is empty"):
+        read_target(None)
 
 
 def test_a_build_is_made_from_the_packages_too(tmp_path: Path) -> None:

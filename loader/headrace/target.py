@@ -229,8 +229,11 @@ def read_target(
 
 def _check_models(project: Path) -> None:
     """Hold the models that a project of the user's own has installed against this version."""
-    if settings_of(project).get("name") == PACKAGE:
+    settings = settings_of(project)
+    if settings.get("name") == PACKAGE:
         return
+    if (settings.get("vars") or {}).get(PACKAGE, {}) is None:
+        raise UsageError(f"{project / 'dbt_project.yml'}: `vars: {PACKAGE}:` is empty, which dbt can't read: remove it")
     package = installed(project)
     mend = f"`headrace init {project}` links it to those that came along"
     if not (package / "dbt_project.yml").exists():
