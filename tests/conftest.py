@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,13 @@ def leave_out(project: Path, *unbuilt: str) -> None:
 def leave_out_what_users_do(project: Path) -> None:
     (project / "selectors.yml").unlink()
     (project / "selectors.yml").symlink_to(PROJECT / "selectors.yml")
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel of the project into a folder."""
+    made = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(made, cwd=PROJECT, check=True, capture_output=True)
+    return next(folder.glob("*.whl"))
 
 
 def link_project(folder: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 import pytest
 import yaml
-from conftest import PROJECT, event, ndjson
+from conftest import PROJECT, build_wheel, event, ndjson
 from headrace import __version__
 from headrace.build import default_selector
 from headrace.errors import LoadError, UsageError
@@ -58,9 +58,7 @@ def files_of(folder: Path) -> dict[Path, bytes]:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("wheel")
-    made = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(made, cwd=PROJECT, check=True, capture_output=True)
-    with zipfile.ZipFile(next(folder.glob("*.whl"))) as packed:
+    with zipfile.ZipFile(build_wheel(folder)) as packed:
         packed.extractall(folder / "site")
     (folder / "home").mkdir()
     return Installed(folder / "site", folder / "home")

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT
+from conftest import PROJECT, build_wheel
 
 pytestmark = pytest.mark.examples
 WALKS = sorted((Path(__file__).parent / "walks").glob("*.walk"))
@@ -24,9 +23,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "venv", with_pip=True)
     pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check", "install"]
     subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", str(PROJECT / "requirements.lock")], check=True)
-    build = [sys.executable, "-m", "pip", "--quiet", "wheel", "--no-deps", "--no-build-isolation", "-w", str(folder)]
-    subprocess.run([*build, str(PROJECT)], check=True)
-    subprocess.run([*pip, "--no-deps", *map(str, folder.glob("headrace-*.whl"))], check=True)
+    subprocess.run([*pip, "--no-deps", str(build_wheel(folder))], check=True)
     return folder / "venv" / "bin"
 
 

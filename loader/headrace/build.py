@@ -75,8 +75,11 @@ def build(
     arguments += ["--profile", target.profile, *(["--vars", yaml.safe_dump(dict(target.vars))] if target.vars else [])]
     arguments += _selection(target, everything, leaves_views)
     # Not in the project's folder, where builds for two databases at once would write the same files.
-    for option, name in (("--target-path", "target"), ("--log-path", "logs")):
-        if f"DBT_{option[2:].replace('-', '_').upper()}" not in os.environ:
+    for option, variable, name in (
+        ("--target-path", "DBT_TARGET_PATH", "target"),
+        ("--log-path", "DBT_LOG_PATH", "logs"),
+    ):
+        if variable not in os.environ:
             arguments += [option, str(target.work_dir / name)]
     os.environ.setdefault("DBT_WRITE_JSON", "false")  # a manifest for nobody to read, in a tenth of the time of a build
     outcome = dbtRunner(callbacks=[ended]).invoke(arguments)

@@ -63,7 +63,7 @@ def _project_files(project: Path) -> Iterator[Path]:
         for folder in [folders] if isinstance(folders, str) else folders:
             for below, _, files in sorted(os.walk(project / folder, followlinks=True)):
                 yield from (Path(below, file) for file in sorted(files))
-    for package in sorted(installed(project).parent.glob("*")):
+    for package in sorted(installed(project, settings).parent.glob("*")):
         yield from _project_files(package)
 
 

@@ -38,7 +38,7 @@ def init(folder: Path) -> list[str]:
             f"{folder} has another dbt project: name headrace in its packages.yml (`- local: {LINK.as_posix()}`) and "
             f"in a `dispatch:` of its dbt_project.yml, as {STARTER / 'dbt_project.yml'} does, and call this again"
         )
-    package = installed(folder)
+    package = installed(folder, settings_of(folder))
     for at, to in ((folder / LINK, models()), (package, Path(os.path.relpath(folder / LINK, package.parent)))):
         if _link(at, to):
             done.append(f"linked   {at.relative_to(folder)} -> {to}")

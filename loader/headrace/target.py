@@ -112,9 +112,9 @@ def settings_of(project: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def installed(project: Path) -> Path:
-    """Where a project of the user's own has the models: as dbt installs a package."""
-    return project / str(settings_of(project).get("packages-install-path", "dbt_packages")) / PACKAGE
+def installed(project: Path, settings: Mapping[str, Any]) -> Path:
+    """Where a project of the user's own, with these settings, has the models: as dbt installs a package."""
+    return project / str(settings.get("packages-install-path", "dbt_packages")) / PACKAGE
 
 
 def home_of(project: Path) -> Path:
@@ -234,7 +234,7 @@ def _check_models(project: Path) -> None:
         return
     if (settings.get("vars") or {}).get(PACKAGE, {}) is None:
         raise UsageError(f"{project / 'dbt_project.yml'}: `vars: {PACKAGE}:` is empty, which dbt can't read: remove it")
-    package = installed(project)
+    package = installed(project, settings)
     mend = f"`headrace init {project}` links it to those that came along"
     if not (package / "dbt_project.yml").exists():
         raise UsageError(f"{package}, the folder of the models, is missing or leads nowhere: {mend}")
