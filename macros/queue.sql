@@ -3,6 +3,25 @@
 {%- endmacro %}
 
 
+{% macro event_stamps() -%}
+    {{ return({
+        '_page_stamp': 'varchar', '_element_stamp': 'varchar', '_event_stamp': 'varchar', '_matcher_version': 'bigint'
+    }) }}
+{%- endmacro %}
+
+
+{% macro unstamped(column) -%}
+    {%- set stamps = {'event_properties': ['_event_stamp', '_element_stamp'], 'source_properties': ['_page_stamp']} -%}
+    {%- set texts = [column] -%}
+    {%- for stamp in stamps.get(column, []) -%}
+        {%- do texts.append(
+            'case when ' ~ stamp ~ ' is null then ' ~ texts[-1] ~ ' else replace(' ~ texts[-1] ~ ', ' ~ stamp ~ ", '') end"
+        ) -%}
+    {%- endfor -%}
+    {{ return(texts[-1]) }}
+{%- endmacro %}
+
+
 {% macro landed(table) -%}
     {%- set relation = source('loader', table) -%}
     {%- if not execute or relation.is_cte -%}

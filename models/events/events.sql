@@ -22,6 +22,9 @@ select
     {%- for column, type in event_content().items() %}
     {{ as_json(managed, column) if type == 'json' else 'cast(' ~ column ~ ' as ' ~ warehouse_type(type) ~ ')' }} as {{ column }},
     {%- endfor %}
+    {%- for column, type in event_stamps().items() %}
+    cast(null as {{ warehouse_type(type) }}) as {{ column }},
+    {%- endfor %}
     -- Who keeps the table has done what these are for.
     cast(null as {{ type_timestamptz() }}) as _feed_updated_time,
     cast(null as {{ dbt.type_string() }}) as _file,
@@ -46,7 +49,8 @@ from {{ managed }}
 
 {%- set identifiers = ['processed_time', 'device_id', 'session_id', 'view_id', 'source_type'] -%}
 {%- set properties = event_content() -%}
-{%- set content = ['event_type'] + properties | list -%}
+{%- set stamps = event_stamps() -%}
+{%- set texts = properties | list + stamps | list -%}
 {%- set lowest_time = timestamptz('0001-01-01 00:00:00') -%}
 
 with batch as (
@@ -61,6 +65,9 @@ landed as (
         event_id,
         {%- for column, type in properties.items() %}
         {{ parse_json(column) if type == 'json' else column }} as {{ column }},
+        {%- endfor %}
+        {%- for column in stamps %}
+        {{ column }},
         {%- endfor %}
         _file,
         _position,
@@ -77,7 +84,7 @@ existing as (
     {%- else %}
     select
         *,
-        {%- for column, type in properties.items() %}
+        {%- for column, type in (properties.items() | list) + (stamps.items() | list) %}
         cast(null as {{ warehouse_type(type) }}) as {{ column }},
         {%- endfor %}
         cast(null as {{ type_timestamptz() }}) as updated_time,
@@ -91,10 +98,10 @@ existing as (
 compared as (
     select
         batch.*,
-        {%- for column in properties %}
+        {%- for column in texts %}
         landed.{{ column }},
         {%- endfor %}
-        {%- for column in identifiers + content + ['event_time', 'updated_time'] %}
+        {%- for column in identifiers + ['event_type'] + texts + ['event_time', 'updated_time'] %}
         existing.{{ column }} as existing_{{ column }},
         {%- endfor %}
         existing._feed_updated_time as existing_feed_updated_time,
@@ -139,7 +146,14 @@ decided as (
             when event_type is null then true
             when existing_event_type is null then existing_is_withdrawn and (has_other_files or not _is_withdrawn)
             else _load_id >= existing_load_id
-        end as is_newer
+        end as is_newer,
+        -- The same once more: it keeps the stamps that it got when it first came.
+        not is_new
+        and feed_version = existing_feed_version
+        and processed_version = existing_processed_version
+        and event_type is not null
+        and _content_hash = existing_content_hash
+        and not _is_restamped as is_repeated
     from compared
 ),
 
@@ -154,10 +168,10 @@ merged as (
             else coalesce(existing_{{ column }}, {{ column }})
         end as {{ column }},
         {%- endfor %}
-        {%- for column in content %}
+        {%- for column in ['event_type'] + texts %}
         case
             when is_withdrawn or _is_reordered then null
-            when is_newer then {{ column }}
+            when is_newer{{ ' and not coalesce(is_repeated, false)' if column in texts }} then {{ column }}
             else existing_{{ column }}
         end as {{ column }},
         {%- endfor %}
@@ -189,6 +203,9 @@ merged as (
         {%- for column in ['event_time'] + identifiers %}
         existing_{{ column }},
         {%- endfor %}
+        {%- for column in stamps %}
+        existing_{{ column }},
+        {%- endfor %}
         existing_content_hash,
         existing_feed_updated_time,
         existing_has_other_files,
@@ -201,7 +218,7 @@ changed as (
     select
         merged.*,
         is_new
-        {%- for column in ['event_time'] + identifiers %}
+        {%- for column in ['event_time'] + identifiers + stamps | list %}
         or {{ differs(column, 'existing_' ~ column) }}
         {%- endfor %}
         or {{ differs('_content_hash', 'existing_content_hash') }} as is_changed,
@@ -227,7 +244,7 @@ select
     view_id,
     event_type,
     source_type,
-    {%- for column in properties %}
+    {%- for column in texts %}
     {{ column }},
     {%- endfor %}
     _feed_updated_time,

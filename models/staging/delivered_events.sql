@@ -7,9 +7,13 @@
 
 {%- set columns = [
     'event_id', 'event_time', 'processed_time', 'updated_time', 'device_id', 'session_id', 'view_id', 'event_type',
-    'source_type', '_is_derived_id', '_is_export', '_file', '_position', '_dlt_load_id',
+    'source_type', '_is_derived_id', '_is_export', '_is_restamped', '_file', '_position', '_dlt_load_id',
 ] -%}
-{%- set content = ['event_type', 'source_type'] + event_content() | list -%}
+{#- Whatever an event was stamped with, what the feed says of it is the same. -#}
+{%- set content = ['event_type', 'source_type'] -%}
+{%- for column in event_content() -%}
+    {%- do content.append(unstamped(column)) -%}
+{%- endfor -%}
 
 {%- set in_batch -%}
 from {{ raw_events }} as landed_rows
@@ -125,6 +129,7 @@ ranked as (
         count(*) over (partition by event_id) as row_count,
         min(_file) over (partition by event_id) <> max(_file) over (partition by event_id) as has_other_files,
         max(case when {{ may_be_sequenced }} then 1 else 0 end) over (partition by event_id) = 1 as may_be_sequenced,
+        max(case when _is_restamped then 1 else 0 end) over (partition by event_id) = 1 as is_restamped,
         min(case when updated_time is null then 0 else 1 end) over (partition by event_id) = 1 as is_updated,
         row_number() over (
             partition by event_id
@@ -151,6 +156,7 @@ ranked as (
         1 as row_count,
         false as has_other_files,
         {{ may_be_sequenced }} as may_be_sequenced,
+        coalesce(_is_restamped, false) as is_restamped,
         updated_time is not null as is_updated,
         1 as version_rank
     from delivered
@@ -177,6 +183,7 @@ latest as (
         ranked._position,
         ranked.has_other_files as _has_other_files,
         coalesce(ranked._is_export, false) as _is_export,
+        ranked.is_restamped as _is_restamped,
         ranked._dlt_load_id as _load_id,
         ranked.content_hash as _content_hash,
         -- Only its older loads held the event, and no other file of this batch does.
@@ -227,6 +234,7 @@ select
     latest._content_hash,
     latest._is_withdrawn,
     latest._is_export,
+    latest._is_restamped,
     latest.is_updated as _is_updated,
     latest._row_count,
     latest.may_be_sequenced
@@ -268,6 +276,7 @@ select
     true as _is_withdrawn,
     -- A row that is nulled counts nowhere, whatever delivered it.
     false as _is_export,
+    false as _is_restamped,
     false as _is_updated,
     0 as _row_count,
     false as _is_sequenced

@@ -62,7 +62,8 @@ batch as (
         written.event_id as _earlier_event_id,
         true as _is_delivered,
         written._is_reordered,
-        false as _is_export
+        false as _is_export,
+        false as _is_restamped
     from written
     left join untimed on written.event_id = untimed.event_id
 )
@@ -181,7 +182,8 @@ batch as (
             as _earlier_event_id,
         true as _is_delivered,
         false as _is_reordered,
-        delivered._is_export
+        delivered._is_export,
+        delivered._is_restamped
     from delivered
     left join placed on delivered._source_event_id = placed._source_event_id
     left join known on delivered._source_event_id = known._source_event_id
@@ -200,7 +202,8 @@ batch as (
         false as _is_delivered,
         false as _is_reordered,
         -- Exports are not sequenced.
-        false as _is_export
+        false as _is_export,
+        false as _is_restamped
     from known
     inner join placed on known._source_event_id = placed._source_event_id
     left join delivered on known._source_event_id = delivered._source_event_id
@@ -224,7 +227,8 @@ batch as (
         existing.event_id as _earlier_event_id,
         false as _is_delivered,
         true as _is_reordered,
-        false as _is_export
+        false as _is_export,
+        false as _is_restamped
     from existing
     inner join placed on existing._source_event_id = placed._source_event_id
     where
@@ -254,6 +258,7 @@ select
     false as _is_delivered,
     existing._is_reordered,
     existing._is_export,
+    false as _is_restamped,
     true as _is_redone
 from {{ events }} as existing
 where
