@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import UsageError
 from . import conditions, paths, selectors
 from .matcher import Matcher
 from .model import Condition, Definition, Element, Event, Page
@@ -27,10 +28,6 @@ class Reason:
     name: str
     words: str
 
-    def as_json(self) -> dict[str, str]:
-        """For machines."""
-        return {"kind": self.kind, "id": self.id, "name": self.name, "why": self.words}
-
 
 @dataclass(frozen=True)
 class Answer:
@@ -41,15 +38,15 @@ class Answer:
     near: tuple[Reason, ...]
 
 
-class NoValueError(ValueError):
-    """A text that is neither a URL nor a recorded path nor an event."""
+class NoValueError(UsageError):
+    """A text that begins as the JSON of an event, and is none."""
 
 
 def tried(matcher: Matcher, value: str) -> Answer:
     """What a URL, a recorded path or an event as JSON matches.
 
     Raises:
-        NoValueError: it begins as JSON, and is none of an event.
+        NoValueError: it begins as JSON, and is no event.
     """
     value = value.strip()
     if value.startswith("{"):
@@ -96,24 +93,32 @@ def _text_at(event: dict[str, Any], path: str) -> str | None:
 
 
 def _url(matcher: Matcher, url: str) -> Found:
-    found = list(matcher.pages.matching(readable(url)))
-    matches: list[Reason] = []
-    seen: set[str] = set()
-    for page, pattern in found:
-        if page.id not in seen:
-            first = found[0][0]
-            more = f"priority {page.priority} against {first.priority}"
-            more = more if page.priority != first.priority else "less of it is fixed"
-            why = f"url {pattern.text}" + (f"; {first.id} goes before it: {more}" if seen else "")
-            matches.append(_reason("page", page, why))
-        seen.add(page.id)
-    near = [
+    known = readable(url)
+    found: dict[str, tuple[Page, UrlPattern]] = {}
+    for page, pattern in matcher.pages.matching(known):
+        found.setdefault(page.id, (page, pattern))
+    first, *others = found.values() or [None]
+    matches = [_reason("page", first[0], f"url {first[1].text}")] if first else []
+    near = []
+    for page, pattern in filter(None, others):
+        assert first  # noqa: S101 (there are others after it alone)
+        is_lower = page.priority != first[0].priority
+        why = f"priority {page.priority} against {first[0].priority}" if is_lower else "its url is less special"
+        near.append(_reason("page", page, f"url {pattern.text} matches too, but {first[0].id} goes before it: {why}"))
+    near += [
         _reason("page", page, words)
         for page in matcher.definitions.pages
-        if page.id not in seen and (words := _near_url(page, readable(url)))
+        if page.id not in found and (words := _near_url(page, known))
     ]
     if rule := matcher.pages.rule_of(url):
-        matches.append(Reason("page rule", rule, "", "for what no page definition matches" if found else "no page"))
+        matches.append(
+            Reason(
+                "page rule",
+                rule,
+                "",
+                "what the page is called where no definition names it" if found else "by page_rules",
+            )
+        )
     return matches, near
 
 
@@ -160,7 +165,7 @@ def _selector_of(one: Element, compounds: Any) -> str:
     index = selectors.Index([(selectors.compile(text), one.is_within) for text in one.selectors])
     best = max(index.matches(compounds), key=lambda match: (match.depth, match.specificity))
     levels = len(compounds) - 1 - best.depth
-    where = "the target" if levels == 0 else f"what lies {levels} above the target"
+    where = "the target" if levels == 0 else f"the element {levels} above the target"
     return f"{one.selectors[best.number]} matches {where}, specificity {','.join(map(str, best.specificity))}"
 
 
