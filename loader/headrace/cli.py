@@ -52,8 +52,8 @@ for stream in (sys.stdout, sys.stderr):  # whatever the locale; in a test they m
     if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
-output = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+output = Console(highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def plain(value: Any) -> str:
@@ -454,6 +454,94 @@ def setup(target: Any, loader: str, dbt: str, reader: str, is_applied: bool) -> 
     click.echo(sql, nl=False)
     if is_applied:
         errors.print(f"{apply(target, sql)} statements have run")
+
+
+@main.group()
+def definitions() -> None:
+    """Named pages, elements and events: definitions.yml, or the folder `definitions`, of the dbt project."""
+
+
+with_project = click.option(
+    "--project-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of the dbt project (default: this one, else the one that came along).",
+)
+
+
+def _definitions_of(project_dir: Path | None) -> Path:
+    from .definitions.read import FILE_NAME, find
+    from .errors import UsageError
+    from .target import find_project
+
+    project = find_project(project_dir)
+    if found := find(project):
+        return found
+    raise UsageError(f"{project} has no {FILE_NAME} and no folder of such files: nothing is defined")
+
+
+@definitions.command()
+@as_json_option
+@with_project
+def check(project_dir: Path | None, as_json: bool) -> None:
+    """Say what is wrong with the definitions, each with its file and line, and end with status 2 if something is.
+
+    Two pages that a URL could both be are wrong, too: such a URL is shown. It is searched for, so where none is found
+    there may be one; then the page with more fixed characters in its pattern is taken, and of two alike the first id.
+    """
+    from .definitions.model import Definitions
+    from .definitions.read import DefinitionsError, read, warnings
+    from .definitions.shape import Problem
+
+    path = _definitions_of(project_dir)
+    problems: tuple[Problem, ...] = ()
+    found = Definitions()
+    try:
+        found = read(path)
+    except DefinitionsError as error:
+        problems = error.problems
+    told = warnings(found)
+    if as_json:
+        notes = {"problems": problems, "warnings": told}
+        shown = {name: [vars(one) for one in some] for name, some in notes.items()}
+        click.echo(json.dumps({"definitions": found.counts(), **shown}, indent=2))
+    else:
+        for problem in problems:
+            errors.print(f"[red]headrace:[/] {plain(problem)}")
+        for warning in told:
+            errors.print(f"[yellow]headrace:[/] {plain(warning)}")
+        if not problems:
+            counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.counts().items())
+            output.print(plain(f"{path}: {counts}; nothing is wrong"))
+    if problems:
+        sys.exit(2)
+
+
+@definitions.command("try")
+@click.argument("value", metavar="URL|SELECTOR|EVENT")
+@as_json_option
+@with_project
+def try_value(project_dir: Path | None, value: str, as_json: bool) -> None:
+    """Say what a URL, a recorded selector or an event would match now and why, and what it nearly matches.
+
+    URL is with its scheme, SELECTOR as raw_selector has it, EVENT is a line of the feed as JSON, or @FILE with it.
+    Of each kind the first that is listed is what an event is stamped with; nothing is loaded or changed.
+    """
+    from .definitions.matcher import Matcher
+    from .definitions.read import read
+    from .definitions.tries import tried
+
+    text = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+    answer = tried(Matcher(read(_definitions_of(project_dir))), text)
+    if as_json:
+        lists = {"matches": answer.matches, "near": answer.near}
+        click.echo(json.dumps({name: [vars(one) for one in some] for name, some in lists.items()}, indent=2))
+        return
+    for title, reasons in (("matches", answer.matches), ("nearly", answer.near)):
+        for one in reasons:
+            name = f" ({one.name})" if one.name and one.name != one.id else ""
+            output.print(plain(f"{title:<8}  {one.kind:<9}  {one.id}{name}: {one.words}"))
+    if not answer.matches:
+        output.print("matches   nothing")
 
 
 @main.command()

@@ -28,7 +28,7 @@ WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None, "~"
 RESOLVER = yaml.resolver.Resolver()
 
 
-class YAMLError(ValueError):
+class NotYAMLError(ValueError):
     """A text that is no YAML of the kind that definitions are written in."""
 
     def __init__(self, message: str, line: int) -> None:
@@ -99,10 +99,10 @@ def parse(content: bytes) -> Node | None:
     """The tree of a file; None where it holds nothing.
 
     Raises:
-        YAMLError: it is no YAML, or of a kind that definitions don't use.
+        NotYAMLError: it is no YAML, or of a kind that definitions don't use.
     """
     if len(content) > MAX_BYTES:
-        raise YAMLError(f"the file has more than {MAX_BYTES // 1024**2} MB: make a folder of several files", 1)
+        raise NotYAMLError(f"the file has more than {MAX_BYTES // 1024**2} MB: make a folder of several files", 1)
     text = _decoded(content)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
@@ -110,25 +110,25 @@ def parse(content: bytes) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise YAMLError(f"is no YAML: {error.problem or error.context}{_hint(text, line)}", line) from None
+        raise NotYAMLError(f"is no YAML: {error.problem or error.context}{_hint(text, line)}", line) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise YAMLError(f"holds a character that YAML does not allow ({error.reason})", line) from None
+        raise NotYAMLError(f"holds a character that YAML does not allow ({error.reason})", line) from None
     except (yaml.YAMLError, RecursionError) as error:
-        raise YAMLError(f"is no YAML: {error or 'it is nested too deep'}", 1) from None
+        raise NotYAMLError(f"is no YAML: {error or 'it is nested too deep'}", 1) from None
 
 
 def _decoded(content: bytes) -> str:
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content[:4]:
-        raise YAMLError("is UTF-16 or UTF-32: save it as UTF-8", 1)
+        raise NotYAMLError("is UTF-16 or UTF-32: save it as UTF-8", 1)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise YAMLError(f"is not UTF-8 (byte {content[error.start]:#04x}): save it as UTF-8", line) from None
+        raise NotYAMLError(f"is not UTF-8 (byte {content[error.start]:#04x}): save it as UTF-8", line) from None
     if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
         line = text.count("\n", 0, found.start()) + 1
-        raise YAMLError(f"holds a character that YAML does not allow (U+{ord(found[0]):04X})", line)
+        raise NotYAMLError(f"holds a character that YAML does not allow (U+{ord(found[0]):04X})", line)
     return text
 
 
@@ -152,7 +152,7 @@ def _document(events: Iterator[Any]) -> Node | None:
         if isinstance(event, yaml.DocumentStartEvent):
             documents += 1
             if documents > 1:
-                raise YAMLError("begins a second document with ---: write one, or several files", _line(event))
+                raise NotYAMLError("begins a second document with ---: write one, or several files", _line(event))
             root = _node(next(events), events, 1)
     if isinstance(root, Scalar) and not root.is_quoted and root.text in WORDS:
         return None
@@ -163,13 +163,15 @@ def _node(event: Any, events: Iterator[Any], depth: int) -> Node:
     line = _line(event)
     if isinstance(event, yaml.AliasEvent) or event.anchor:
         sign = f"*{event.anchor}" if isinstance(event, yaml.AliasEvent) else f"&{event.anchor}"
-        raise YAMLError(
+        raise NotYAMLError(
             f"{sign}: anchors and aliases are not read: write it out, or put a text that begins so in quotes", line
         )
     if event.tag:
-        raise YAMLError(f"{event.tag}: tags are not read: leave it out, or put a text that begins so in quotes", line)
+        raise NotYAMLError(
+            f"{event.tag}: tags are not read: leave it out, or put a text that begins so in quotes", line
+        )
     if depth > MAX_DEPTH:
-        raise YAMLError(f"is nested deeper than {MAX_DEPTH} levels", line)
+        raise NotYAMLError(f"is nested deeper than {MAX_DEPTH} levels", line)
     if isinstance(event, yaml.ScalarEvent):
         return Scalar(event.value, not event.implicit[0], line)
     if isinstance(event, yaml.SequenceStartEvent):
@@ -181,7 +183,7 @@ def _node(event: Any, events: Iterator[Any], depth: int) -> Node:
     while not isinstance(event := next(events), yaml.MappingEndEvent):
         key = _node(event, events, depth + 1)
         if not isinstance(key, Scalar):
-            raise YAMLError("has a key that is a list or has keys of its own", key.line)
+            raise NotYAMLError("has a key that is a list or has keys of its own", key.line)
         pairs.append((key, _node(next(events), events, depth + 1)))
     return Mapping(tuple(pairs), line)
 

@@ -121,3 +121,7 @@ class Definitions:
     elements: tuple[Element, ...] = ()
     events: tuple[Event, ...] = ()
     page_rules: tuple[PageRule, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind."""
+        return {name: len(some) for name, some in vars(self).items()}

@@ -12,9 +12,14 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from .model import Definitions, Page, PageRule
-from .urls import Route, UrlPattern, example_of_both, host_of, readable
+from .urls import Route, UrlPattern, example_of_both, host_of, may_overlap, readable
 
 CACHED_URLS = 16_384
+LONGEST_KEPT = 2_048
+"""Characters of a URL whose answer is kept."""
+
+MAX_SEARCHES = 20_000
+"""Pairs of patterns: a thousand take a tenth of a second."""
 
 USER = re.compile(r"//[^/?#]+@")
 SPLIT = re.compile(r"(?:([A-Za-z][-+.A-Za-z0-9]*):)?//([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
@@ -22,6 +27,15 @@ SESSION_ID = re.compile(
     r";(?:jsessionid|JSESSIONID|sessionid|SESSIONID|phpsessid|PHPSESSID|sid|SID)=[^/;]*|/[(](?:[A-Z][(][^()/]*[)])+[)]"
 )
 DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+App = str | tuple[str, ...] | None
+"""What an app is called: its name, its package, or both."""
+
+
+def names_of(app: App) -> tuple[str, ...]:
+    """All that an app is called."""
+    return (app,) if isinstance(app, str) else app or ()
 
 
 @dataclass(frozen=True)
@@ -51,14 +65,16 @@ class Pages:
         self._rules_by_host = _by_host([pattern for pattern, _, _ in self._rules])
         self._of_url = lru_cache(CACHED_URLS)(self._page_of_url)
 
-    def page_of(self, url: str | None, screen: str | None = None, app: str | None = None) -> str | None:
+    def page_of(self, url: str | None, screen: str | None = None, app: App = None) -> str | None:
         """The id of the page that a URL is, else that the screen of an app is; None where none is defined."""
-        found = self._of_url(readable(url))
+        known = readable(url)
+        found = self._of_url(known) if known and len(known) <= LONGEST_KEPT else self._page_of_url(known)
         if found is None and screen is not None and self._screens:
-            of_app, of_any = self._screens.get((screen, app)), self._screens.get((screen, None))
+            of_app = [page for name in names_of(app) if (page := self._screens.get((screen, name)))]
+            of_any = [page] if (page := self._screens.get((screen, None))) else []
             # An app's own screen is the more special one, as long as the other has no higher priority.
-            page = of_any if of_any and (of_app is None or of_any.priority > of_app.priority) else of_app
-            found = page.id if page else None
+            best = min(of_app + of_any, key=lambda page: (-page.priority, page.app is None, page.id), default=None)
+            found = best.id if best else None
         return found
 
     def _page_of_url(self, url: str | None) -> str | None:
@@ -162,18 +178,21 @@ def _short_host(scheme: str, host: str) -> str:
 def overlaps(pages: Iterable[Page], most: int = 20) -> Iterator[Overlap]:
     """Pages that leave open which of them a URL or a screen is, at most so many.
 
-    What two URL patterns share is searched, with samples for regular expressions in them: what is found is true, and
-    what isn't found may still be there; then the more special pattern is the page, and of two alike the first id.
+    What two URL patterns share is searched, with samples for regular expressions in them, for `MAX_SEARCHES` pairs:
+    what is found is true, and what isn't found may still be there; then the more special pattern is the page, and of
+    two alike the first id.
     """
     by_priority: dict[int, list[Page]] = defaultdict(list)
     for page in pages:
         if page.is_active:
             by_priority[page.priority].append(page)
-    found = 0
+    found = searches = 0
     for alike in by_priority.values():
         patterns = [(page, [UrlPattern(url) for url in page.urls]) for page in alike]
         for (first, ones), (second, others) in combinations(patterns, 2):
-            examples = (example_of_both(one, other) for one in ones for other in others)
+            near = [(one, other) for one in ones for other in others if may_overlap(one, other)]
+            searches += len(near)
+            examples = (example_of_both(one, other) for one, other in near if searches <= MAX_SEARCHES)
             example = next((url for url in examples if url), _shared_screen(first, second))
             if example is not None:
                 yield Overlap(first, second, example)

@@ -87,7 +87,7 @@ def _read_file(file: Path, reading: Reading) -> dict[str, Any]:
             root = document.parse(opened.read(document.MAX_BYTES + 1))
     except OSError as error:
         raise UsageError(f"{file} can't be read: {error.strerror}") from None
-    except document.YAMLError as fault:
+    except document.NotYAMLError as fault:
         reading.tell(fault.line, str(fault))
         return {}
     if root is None:
@@ -122,7 +122,7 @@ def _entries(key: str, node: document.Node, reading: Reading) -> list[Any]:
 
 
 def _ids(node: document.Node) -> Iterator[tuple[str, int]]:
-    """The ids of a list and their lines, those of faulty entries too: a reference to one of them is not what is wrong."""
+    """The ids of a list and their lines, of faulty entries too: a reference to those is not what is wrong."""
     for item in node.items if isinstance(node, document.List) else ():
         for key, inner in item.pairs if isinstance(item, document.Mapping) else ():
             if key.text == "id" and isinstance(inner, document.Scalar):

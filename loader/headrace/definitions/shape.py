@@ -232,7 +232,7 @@ class Number(_Scalar):
         value = number_of(node)
         if value is None:
             raise WrongValueError(
-                f"must be {self.wanted}" + (", without quotes" if node.is_quoted else " such as 5, -0.5 or 1.0e9")
+                f"must be {self.wanted}" + (", without quotes" if node.is_quoted else " such as 5 or -0.5")
             )
         return value
 
@@ -585,9 +585,7 @@ FILE = Record(
         "pages": Key(Many(PAGE, MAX_DEFINITIONS, entry="page"), "named pages"),
         "elements": Key(Many(ELEMENT, MAX_DEFINITIONS, entry="element"), "named elements"),
         "events": Key(Many(EVENT, MAX_DEFINITIONS, entry="event"), "named events"),
-        "page_rules": Key(
-            Many(PAGE_RULE, MAX_DEFINITIONS, entry="page rule"), "what makes a page of URLs that no page names"
-        ),
+        "page_rules": Key(Many(PAGE_RULE, MAX_DEFINITIONS, entry="page rule"), "what makes a page of other URLs"),
     },
     lambda values, place: Definitions(**values),
 )

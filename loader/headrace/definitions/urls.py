@@ -7,11 +7,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
+from typing import Any
 
 from urlpattern import URLPattern
 
 MAX_URL = 8_192
-"""Characters of a URL that are looked at: servers refuse longer ones, and what is cut off is of the query or the hash."""
+"""Characters of a URL that are looked at: servers refuse longer ones, and what is cut off is query or hash."""
 
 MAX_GROUPS = 20
 """Wildcards, names and groups of a pattern: each makes it slower."""
@@ -172,6 +174,16 @@ class UrlPattern:
         """Whether it matches a URL, as `readable` gives it."""
         return bool(self._pattern.test(url))
 
+    def takes(self, component: str, text: str) -> bool:
+        """Whether one component of it matches a text."""
+        pattern: Any = URLPattern
+        return bool(pattern({component: getattr(self._pattern, component)}).test({component: text}))
+
+    def parts_of(self, url: str) -> dict[str, str] | None:
+        """The components of a URL; None where it does not match."""
+        found: Any = self._pattern.exec(url)
+        return {name: str(found[name]["input"]) for name in COMPONENTS} if found else None
+
     @cached_property
     def host(self) -> str | None:
         """The one host that it matches; None when there are several."""
@@ -192,6 +204,21 @@ class UrlPattern:
         first = parts[0].text if parts and parts[0].kind == "text" else ""
         return first, parts[-1].text if parts and parts[-1].kind == "text" else ""
 
+    @cached_property
+    def segments(self) -> tuple[str | None, ...]:
+        """What its paths have between slashes, from the front on as far as it is known; None for what varies."""
+        segments: list[str | None] = [""]
+        for part in self.components["pathname"]:
+            if part.kind == "text":
+                first, *others = part.text.split("/")
+                segments[-1] = None if segments[-1] is None else segments[-1] + first
+                segments += others
+            elif part.kind == "name" and not part.modifier:
+                segments[-1] = None
+            else:
+                return tuple(segments[:-1])
+        return tuple(segments)
+
 
 def _words(error: Exception, text: str) -> str:
     words = str(error).splitlines()[0]
@@ -211,7 +238,7 @@ def _check(components: dict[str, tuple[Part, ...]]) -> None:
     if groups > MAX_GROUPS:
         raise ValueError(f"it has {groups} wildcards, names and groups, and may have {MAX_GROUPS}")
     path = components["pathname"]
-    for part, after in zip(path, path[1:], strict=False):
+    for part, after in pairwise(path):
         if part.modifier == "?" and after.kind == "text" and "=" in after.text:
             raise ValueError("a ? after * : ) or } means that this may be missing: write \\? to begin the query")
 
@@ -268,8 +295,8 @@ class Route:
         return "".join(shown)
 
 
-# Whether two patterns overlap: each component is an automaton over characters, and a way that both can go is a text that
-# both match. A regular expression in a pattern is tried with samples alone, so this is a search, and no proof.
+# Whether two patterns overlap: each component is an automaton over characters, and a way that both can go is a text
+# that both match. A regular expression in a pattern is tried with samples alone, so this is a search, and no proof.
 
 Label = tuple[bool, str]
 """A character, or (False, c) for any but c."""
@@ -411,15 +438,20 @@ PREFERRED = {
 }
 
 
+def may_overlap(one: UrlPattern, other: UrlPattern) -> bool:
+    """False where a look at their hosts and paths says that no URL matches both."""
+    if one.host and other.host and one.host != other.host:
+        return False
+    if any(a != b and None not in (a, b) for a, b in zip(one.segments, other.segments, strict=False)):
+        return False
+    (begins, ends), (other_begins, other_ends) = one.ends, other.ends
+    return (begins.startswith(other_begins) or other_begins.startswith(begins)) and (
+        ends.endswith(other_ends) or other_ends.endswith(ends)
+    )
+
+
 def example_of_both(one: UrlPattern, other: UrlPattern) -> str | None:
     """A URL that two patterns match; None when none was found."""
-    if one.host and other.host and one.host != other.host:
-        return None
-    (begins, ends), (other_begins, other_ends) = one.ends, other.ends
-    if not (begins.startswith(other_begins) or other_begins.startswith(begins)):
-        return None
-    if not (ends.endswith(other_ends) or other_ends.endswith(ends)):
-        return None
     texts = {}
     for name in COMPONENTS:
         pair = one.components[name], other.components[name]

@@ -1,0 +1,192 @@
+"""The one matcher: which definitions match a URL, a recorded path, an event.
+
+It answers for distinct values, which are few where events are many, and keeps the answers. The same answers come of the
+same definitions in whatever order and files they are written.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from . import conditions, paths, selectors
+from .conditions import Test
+from .model import Definition, Definitions, Element, Event
+from .pages import App, Pages, names_of
+
+VERSION: int = 1
+"""Of the matcher: raise it when what a definition matches changes."""
+
+CACHED_PATHS = 16_384
+
+LONGEST_KEPT = 4_096
+"""Characters of a path whose answer is kept."""
+
+
+class ElementMatch(NamedTuple):
+    """An element definition that matches."""
+
+    definition_id: str
+    page_definition_id: str | None
+    """The page that it is bound to: elsewhere it is no match."""
+
+
+@dataclass(frozen=True)
+class Defined:
+    """An event definition made ready."""
+
+    event: Event
+    rank: int
+    """The place among all: 0 goes before all others."""
+    elements: frozenset[str]
+    pages: frozenset[str]
+    tests: tuple[tuple[str, Test], ...]
+
+    def holds(self, page_id: str | None, element_ids: frozenset[str], value_of: Callable[[str], Any]) -> bool:
+        """Whether an event of one of its types is it."""
+        if self.pages and page_id not in self.pages:
+            return False
+        if self.elements and self.elements.isdisjoint(element_ids):
+            return False
+        return all(test(value_of(path)) for path, test in self.tests)
+
+
+class Matcher:
+    """Which definitions match. It can be pickled: the copy is made anew of the definitions."""
+
+    def __init__(self, definitions: Definitions) -> None:
+        self.definitions = definitions
+        self.pages = Pages(definitions)
+        elements = [one for one in definitions.elements if one.is_active]
+        entries = [(selectors.compile(text), one) for one in elements for text in one.selectors]
+        self._element_of = [one for _, one in entries]
+        self._index = selectors.Index([(selector, one.is_within) for selector, one in entries])
+        self._ranked = lru_cache(CACHED_PATHS)(self._ranked_elements)
+        events = sorted((one for one in definitions.events if one.is_active), key=_event_rank)
+        self._events = [_defined(event, rank) for rank, event in enumerate(events)]
+        self._by_type = {
+            kind: _ByKey(one for one in self._events if not one.event.types or kind in one.event.types)
+            for kind in {None, *(kind for event in events for kind in event.types)}
+        }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Matcher, (self.definitions,)
+
+    def page_of(self, url: str | None, screen: str | None = None, app: App = None) -> str | None:
+        """The id of the page that a URL is, else that the screen of an app is; None where none is defined."""
+        return self.pages.page_of(url, screen, app)
+
+    def elements_of(self, path: str | None, text: str | None = None, app: App = None) -> tuple[ElementMatch, ...]:
+        """The elements that a recorded path with the target's text is, on whatever page: the first is the element.
+
+        In this order: the deepest element, the most specific selector (CSS), bound to most of page, text and app, the
+        newest, the id. Those that are bound to another page than the event's have to be left out; the order stays.
+
+        Args:
+            path: as recorded, in any form that a feed has.
+            text: the target's; None where it has none, or a masked one.
+            app: its name, its package, or both.
+        """
+        if not path or not self._element_of:
+            return ()
+        ranked = self._ranked(path) if len(path) <= LONGEST_KEPT else self._ranked_elements(path)
+        apps = names_of(app)
+        return tuple(
+            ElementMatch(one.id, one.page)
+            for one in ranked
+            if (not one.texts or text in one.texts) and (one.app is None or one.app in apps)
+        )
+
+    def _ranked_elements(self, path: str) -> tuple[Element, ...]:
+        best: dict[str, tuple[Any, ...]] = {}
+        found: dict[str, Element] = {}
+        for match in self._index.matches(paths.parse(path)):
+            one = self._element_of[match.number]
+            found[one.id] = one
+            best[one.id] = max((match.depth, match.specificity), best.get(one.id, (-1, ())))
+        return tuple(sorted(found.values(), key=lambda one: (*_downwards(best[one.id]), *_element_rank(one))))
+
+    def events_of(
+        self,
+        event_type: str | None,
+        page_id: str | None,
+        element_ids: frozenset[str],
+        value_of: Callable[[str], Any],
+    ) -> tuple[str, ...]:
+        """The ids of the events that an event is: the first is the event.
+
+        In this order: who asks for most (type, element, page and each condition), the newest, the id.
+
+        Args:
+            event_type: its type.
+            page_id: the id of its page definition.
+            element_ids: those of its element definitions.
+            value_of: gives the value at a path of `properties_of`, decoded from JSON; None where there is none.
+        """
+        group = self._by_type.get(event_type) or self._by_type[None]
+        return tuple(one.event.id for one in group.candidates(value_of) if one.holds(page_id, element_ids, value_of))
+
+    def properties_of(self, event_type: str | None) -> tuple[str, ...]:
+        """The paths that are asked for of an event of a type, as `conditions.steps` takes them apart."""
+        return (self._by_type.get(event_type) or self._by_type[None]).properties
+
+
+class _ByKey:
+    """Event definitions of one type, found by the values of properties that they want to be equal to something."""
+
+    def __init__(self, defined: Iterable[Defined]) -> None:
+        by_value: dict[str, dict[tuple[str, Any], list[Defined]]] = defaultdict(lambda: defaultdict(list))
+        self._others: list[Defined] = []
+        paths: dict[str, None] = {}
+        for one in defined:
+            paths.update((condition.property, None) for condition in one.event.where)
+            keyed = next(
+                ((where.property, keys) for where in one.event.where if (keys := conditions.keys_of(where))), None
+            )
+            if keyed is None:
+                self._others.append(one)
+                continue
+            for key in keyed[1]:
+                by_value[keyed[0]][key].append(one)
+        self._by_value: Mapping[str, Mapping[tuple[str, Any], list[Defined]]] = {
+            path: dict(found) for path, found in by_value.items()
+        }
+        self.properties = tuple(sorted(paths))
+
+    def candidates(self, value_of: Callable[[str], Any]) -> list[Defined]:
+        """Those whose keys are there, in the order of their ranks."""
+        found = list(self._others)
+        for path, by_key in self._by_value.items():
+            key = conditions.key_of(value_of(path))
+            if key is not None and key in by_key:
+                found += by_key[key]
+        found.sort(key=lambda one: one.rank)
+        return found
+
+
+def _defined(event: Event, rank: int) -> Defined:
+    tests = tuple((where.property, conditions.compiled(where)) for where in event.where)
+    return Defined(event, rank, frozenset(event.elements), frozenset(event.pages), tests)
+
+
+def _event_rank(event: Event) -> tuple[Any, ...]:
+    return -event.weight, *_newest_first(event)
+
+
+def _element_rank(element: Element) -> tuple[Any, ...]:
+    bound = (element.page is not None) + bool(element.texts) + (element.app is not None)
+    return -bound, *_newest_first(element)
+
+
+def _newest_first(one: Definition) -> tuple[float, str]:
+    """Those without a time are the oldest."""
+    return -(one.created_time or datetime.min.replace(tzinfo=UTC)).timestamp(), one.id
+
+
+def _downwards(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Numbers, and tuples of them, so that the greatest sort first."""
+    return tuple(tuple(-one for one in value) if isinstance(value, tuple) else -value for value in values)
