@@ -210,11 +210,11 @@ class Whole(_Scalar):
     def convert(self, node: Scalar) -> int:
         """Take no truth value for a number."""
         value = number_of(node)
-        if not isinstance(value, int):
+        if value is None or value != int(value):
             raise WrongValueError(f"must be {self.wanted}")
         if abs(value) > self.largest:
             raise WrongValueError(f"must be from {-self.largest:,} to {self.largest:,}")
-        return value
+        return int(value)
 
     def schema(self) -> dict[str, Any]:
         """As JSON Schema."""

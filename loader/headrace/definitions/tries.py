@@ -247,8 +247,9 @@ def _wrong(condition: Condition, value: Any) -> str:
     """Why a condition does not hold, with the types where they are what differs."""
     said = f"{condition.property} is {_shown(value)}, and it wants {condition.operator}: {_shown(condition.value)}"
     wanted = condition.value[0] if isinstance(condition.value, tuple) else condition.value
-    is_alike = str(value) == str(wanted) and conditions.kind_of(value) != conditions.kind_of(wanted)
-    return f"{said} (a {conditions.kind_of(value)}, not a {conditions.kind_of(wanted)})" if is_alike else said
+    kinds = conditions.kind_of(value), conditions.kind_of(wanted)
+    differ = kinds[0] != kinds[1] and value is not None and condition.operator != "exists"
+    return f"{said} ({kinds[0]}, not {kinds[1]})" if differ else said
 
 
 def _shown(value: Any) -> str:
