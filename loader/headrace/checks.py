@@ -29,6 +29,7 @@ from .rows import (
     TIME,
     TOO_LONG,
     TOO_MANY_LONG,
+    UNSTAMPED,
     RawDefinition,
     RowError,
     Tally,
@@ -131,6 +132,8 @@ def checked(
     no_id = pc.fill_null(pc.equal(arrays["event_id"], ""), True)
     arrays["_is_derived_id"] = no_id
     arrays["_is_export"] = pa.repeat(tally.is_export, count)
+    for column in UNSTAMPED:
+        arrays[column] = pa.nulls(count, RAW_EVENTS.field(column).type)
     if pc.any(no_id).as_py():
         _mark(pc.and_(no_id, pc.invert(live)), "event_id is missing in a row that supersedes an event", faults)
         arrays["event_id"] = _derived_ids(arrays, no_id)

@@ -469,7 +469,8 @@ with_project = click.option(
 
 
 def _definitions_of(project_dir: Path | None) -> Path:
-    from .definitions.read import FILE_NAME, find
+    from .definitions import FILE_NAME
+    from .definitions.read import find
     from .errors import UsageError
     from .target import find_project
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from .definitions.model import Definitions
 from .feed import Feed, FeedFile, in_order
 from .ledger import NEWEST, Known, Span, discard_unfinished, forget_unread, plan_of
 from .package import Loaded, Package, load_package, packages
@@ -30,7 +31,13 @@ def _silent(step: str, done: int | None = None, total: int | None = None, rows: 
     """Tell nobody."""
 
 
-def load(feed: Feed, target: Target, span: Span = NEWEST, progress: ProgressCallback = _silent) -> Loaded:
+def load(
+    feed: Feed,
+    target: Target,
+    span: Span = NEWEST,
+    progress: ProgressCallback = _silent,
+    definitions: Definitions | None = None,
+) -> Loaded:
     """Load the files of a feed that are new or were re-created since they were loaded.
 
     Args:
@@ -39,6 +46,7 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: ProgressCall
         span: which hours to look at; by default the last two days before the newest one that was loaded, and all that
             came after.
         progress: is told of the file under way, files done and files in all.
+        definitions: with whose ids events are stamped.
 
     Raises:
         UsageError: there is no such feed.
@@ -63,13 +71,27 @@ def load(feed: Feed, target: Target, span: Span = NEWEST, progress: ProgressCall
             }
             is_last = done == len(plan.files)
             unread = plan.newly_unread if is_last else []
-            package = Package(feed, files, plan.known, target, sync if is_last else None, unread, progress=tell)
+            package = Package(
+                feed,
+                files,
+                plan.known,
+                target,
+                sync if is_last else None,
+                unread,
+                definitions=definitions,
+                progress=tell,
+            )
             load_package(pipeline, package, loaded)
     return loaded
 
 
 def replay(
-    feed: Feed, target: Target, span: Span, build: Callable[[], None], progress: ProgressCallback = _silent
+    feed: Feed,
+    target: Target,
+    span: Span,
+    build: Callable[[], None],
+    progress: ProgressCallback = _silent,
+    definitions: Definitions | None = None,
 ) -> Loaded:
     """Load hours of a feed again, whatever the ledger says of them, a package at a time with a build after each.
 
@@ -82,6 +104,7 @@ def replay(
         span: the hours.
         build: merges what was loaded, so that the queue never holds more than a package.
         progress: as in load.
+        definitions: as in load.
 
     Raises:
         UsageError: there is no such feed.
@@ -103,7 +126,16 @@ def replay(
     for package in packages(todo):
         tell = _of_all(progress, done, len(files), loaded.rows)
         with connected(target, loads=True) as pipeline:
-            again = Package(feed, package, plan.known, target, again=True, begins=marker.add, progress=tell)
+            again = Package(
+                feed,
+                package,
+                plan.known,
+                target,
+                again=True,
+                definitions=definitions,
+                begins=marker.add,
+                progress=tell,
+            )
             load_package(pipeline, again, loaded)
         build()
         done += len(package)

@@ -17,6 +17,7 @@ from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import workers
+from .definitions.model import Definitions
 from .errors import HeadraceError, LoadError
 from .feed import Feed, FeedFile, groups
 from .formats.source import Source
@@ -127,6 +128,7 @@ class Package:
         sync: dict[str, Any] | None = None,
         unread: Iterable[FeedFile] = (),
         again: bool = False,
+        definitions: Definitions | None = None,
         begins: Callable[[str], None] = lambda load_id: None,
         progress: Callable[[str, int, int], None] = lambda step, files, rows: None,
     ) -> None:
@@ -140,6 +142,7 @@ class Package:
             sync: the row of `syncs` when this is the last package.
             unread: other files, to be told as not read.
             again: load a file even when it has the content that was loaded.
+            definitions: with whose ids events are stamped.
             begins: is told the load's id before it is committed.
             progress: is told of the file under way, and of the files and rows that have been read.
         """
@@ -152,6 +155,7 @@ class Package:
         self.sync = sync
         self.unread = list(unread)
         self.again = again
+        self.stamps = definitions
         self.begins = begins
         self.progress = progress
         self.clear()
@@ -195,7 +199,7 @@ class Package:
                 yield dlt.mark.with_file_import(str(part.path), "parquet", part.rows, hints=hints)
 
     def _parts(self, table: str, files: list[FeedFile]) -> Iterator[Part]:
-        into = Into(STAGING[table], _load_id(), self.scratch / table, self.warehouse.max_text_bytes)
+        into = Into(STAGING[table], _load_id(), self.scratch / table, self.warehouse.max_text_bytes, self.stamps)
         if len(files) < 2 or sum(map(_size, files)) <= ALONE_BYTES or workers.count() < 2:
             yield from parts(self._tasks(self.feed.fetch(files, self.scratch)), into, self.found)
             return

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from . import checks, formats
+from .definitions.model import Definitions
 from .errors import HeadraceError, UsageError, gone
 from .formats.source import Source
 from .rows import BLOCK_BYTES, RAW_DEFINITIONS, REJECTED_EVENTS, UNREADABLE, Tally, reason
@@ -25,7 +26,11 @@ PARQUET_BYTES = 64 * 2**20
 LONG_ROW_BYTES = 2**16
 """Rows longer than that are measured as they are in memory: compressed, a file of them could stand for gigabytes."""
 
-REPEATING = ["event_type", "source_type", "_file", "_dlt_load_id", "kind"]
+STAMPED_BYTES = 16 * 2**20
+"""So much is stamped at once."""
+
+STAMPS = ["_page_stamp", "_element_stamp", "_event_stamp"]
+REPEATING = ["event_type", "source_type", *STAMPS, "_file", "_dlt_load_id", "kind"]
 """The columns that a dictionary makes smaller; for the others, trying costs time and saves nothing."""
 
 
@@ -52,6 +57,8 @@ class Into:
     """What the names of the written files begin with."""
     max_bytes: int | None
     """The longest text that the warehouse holds, where that is less than a line may have."""
+    definitions: Definitions | None = None
+    """With whose ids events are stamped."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,11 @@ def _rows(task: Task, into: Into, found: Found, rejects: _Rejects) -> Iterator[p
     tally = found.tallies[name] = Tally()
     if task.kind == "events":
         batches = read_events(task.source, tally)
+        if into.definitions:
+            from .definitions.stamp import stamper_of  # what it needs is imported where there are definitions
+
+            stamper = stamper_of(into.definitions)
+            batches = (stamper.stamped(batch, into.max_bytes) for batch in _larger(batches))
     else:
         batches = read_definitions(task.source, task.kind, tally)
     yield from checks.short_enough(batches, into.max_bytes, tally)
@@ -208,14 +220,20 @@ class _Rejects:
             self.found.rejected.append(Part(self.path, self.rows))
 
 
-def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+def _larger(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in fewer batches, as stamping one takes a time of its own."""
+    for table in _gathered(batches, STAMPED_BYTES):
+        yield from table.combine_chunks().to_batches()
+
+
+def _gathered(batches: Iterator[pa.RecordBatch], least_bytes: int = BLOCK_BYTES) -> Iterator[pa.Table]:
     """Batches as tables of some megabytes, so that a thousand small files don't make a thousand row groups."""
     held: list[pa.RecordBatch] = []
     size = 0
     for batch in batches:
         held.append(batch)
         size += batch.nbytes
-        if size >= BLOCK_BYTES:
+        if size >= least_bytes:
             yield pa.Table.from_batches(held)
             held, size = [], 0
     if held:

@@ -117,6 +117,9 @@ EVENT_FIELDS: dict[str, Any] = {
 """The fields of an event in NDJSON, in the order of `RAW_EVENTS`."""
 
 PROPERTIES = ("event_properties", "source_properties")
+UNSTAMPED = ("_page_stamp", "_element_stamp", "_event_stamp", "_matcher_version", "_is_restamped")
+"""The columns of which a feed says nothing."""
+
 IDS = ("device_id", "session_id", "view_id")
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 import dlt
 
 from . import ledger, redo, views
+from .definitions import definitions_of
 from .errors import BuildError, HeadraceError
 from .feed import Feed
 from .idle import Call, fingerprint
@@ -133,10 +134,11 @@ def sync(
         with connected(target) as pipeline:
             if views.stand(pipeline, made_from(target)) and not (_waits(pipeline) or redo.waiting(pipeline)):
                 return Summary(target.label, Loaded(), Merged() if build_models else None)
+    defined = definitions_of(target.project_dir)
     progress("listing the feed")
     call.forget()
     with alone(target):
-        loaded = load(Feed.at(call.feed), target, span, progress)
+        loaded = load(Feed.at(call.feed), target, span, progress, defined)
         said: list[str] = []
         merged = _build(target, progress, said, span.everything) if build_models else None
         summary = Summary(target.label, loaded, merged, said, warehouse_of(target).advice(loaded.inserted))
@@ -160,6 +162,7 @@ def _waits(pipeline: dlt.Pipeline) -> bool:
 
 def backfill(address: str, target: Target, progress: ProgressCallback, span: Span) -> Summary:
     """Replay hours of a feed into the events, whatever was loaded before (see load.replay)."""
+    defined = definitions_of(target.project_dir)
     progress("listing the feed")
     merged: list[Merged] = []
     said: list[str] = []
@@ -170,6 +173,7 @@ def backfill(address: str, target: Target, progress: ProgressCallback, span: Spa
             span,
             build=lambda: merged.append(_build(target, progress, said)),
             progress=progress,
+            definitions=defined,
         )
     return Summary(target.label, loaded, _total(merged), said, warehouse_of(target).advice(loaded.inserted))
 

@@ -125,14 +125,20 @@ class Matcher:
             event_type: its type.
             page_id: the id of its page definition.
             element_ids: those of its element definitions.
-            value_of: gives the value at a path of `properties_of`, decoded from JSON; None where there is none.
+            value_of: gives the value at a path of `properties`, decoded from JSON; None where there is none.
         """
         group = self._by_type.get(event_type) or self._by_type[None]
         return tuple(one.event.id for one in group.candidates(value_of) if one.holds(page_id, element_ids, value_of))
 
-    def properties_of(self, event_type: str | None) -> tuple[str, ...]:
-        """The paths that are asked for of an event of a type, as `conditions.steps` takes them apart."""
-        return (self._by_type.get(event_type) or self._by_type[None]).properties
+    @property
+    def tests(self) -> list[tuple[str, Test]]:
+        """All conditions of events: a path, as `conditions.steps` takes it apart, and what is asked of its value."""
+        return [test for one in self._events for test in one.tests]
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """The paths that are asked for."""
+        return tuple(sorted({path for path, _ in self.tests}))
 
 
 class _ByKey:
@@ -141,9 +147,7 @@ class _ByKey:
     def __init__(self, defined: Iterable[Defined]) -> None:
         by_value: dict[str, dict[tuple[str, Any], list[Defined]]] = defaultdict(lambda: defaultdict(list))
         self._others: list[Defined] = []
-        paths: dict[str, None] = {}
         for one in defined:
-            paths.update((condition.property, None) for condition in one.event.where)
             keyed = next(
                 ((where.property, keys) for where in one.event.where if (keys := conditions.keys_of(where))), None
             )
@@ -155,7 +159,6 @@ class _ByKey:
         self._by_value: Mapping[str, Mapping[tuple[str, Any], list[Defined]]] = {
             path: dict(found) for path, found in by_value.items()
         }
-        self.properties = tuple(sorted(paths))
 
     def candidates(self, value_of: Callable[[str], Any]) -> list[Defined]:
         """Those whose keys are there, in the order of their ranks."""

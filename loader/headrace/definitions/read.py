@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from . import document
+from . import FILE_NAME, FOLDER_NAME, document
 from .model import Definition, Definitions, Page, Place
 from .pages import overlaps
 from .shape import FILE, MAX_DEFINITIONS, MISSING, Many, Problem, Reading, TooManyError, shortened, unknown
 
-FILE_NAME = "definitions.yml"
-FOLDER_NAME = "definitions"
 MAX_FILES = 1_000
 
 
