@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from .definitions import lookups
 from .definitions.model import Definitions
 from .feed import Feed, FeedFile, in_order
 from .ledger import NEWEST, Known, Span, discard_unfinished, forget_unread, plan_of
@@ -58,6 +59,8 @@ def load(
         plan = plan_of(pipeline, feed, span)
         if span.everything:
             forget_unread(pipeline, feed, plan)
+        known = plan.known.get(lookups.PATH)
+        told = lookups.changed(pipeline, definitions, target.project_dir, known.content_hash if known else None)
         loaded = Loaded(unchanged_files=len(plan.unchanged), listing=plan.listing)
         done = 0
         for files in packages(plan.files):
@@ -79,6 +82,7 @@ def load(
                 sync if is_last else None,
                 unread,
                 definitions=definitions,
+                told=told if is_last else None,
                 progress=tell,
             )
             load_package(pipeline, package, loaded)

@@ -17,6 +17,8 @@ from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import workers
+from .definitions import lookups
+from .definitions.lookups import Lookups
 from .definitions.model import Definitions
 from .errors import HeadraceError, LoadError
 from .feed import Feed, FeedFile, groups
@@ -129,6 +131,7 @@ class Package:
         unread: Iterable[FeedFile] = (),
         again: bool = False,
         definitions: Definitions | None = None,
+        told: Lookups | None = None,
         begins: Callable[[str], None] = lambda load_id: None,
         progress: Callable[[str, int, int], None] = lambda step, files, rows: None,
     ) -> None:
@@ -143,6 +146,7 @@ class Package:
             unread: other files, to be told as not read.
             again: load a file even when it has the content that was loaded.
             definitions: with whose ids events are stamped.
+            told: what the lookups shall know of them.
             begins: is told the load's id before it is committed.
             progress: is told of the file under way, and of the files and rows that have been read.
         """
@@ -156,6 +160,7 @@ class Package:
         self.unread = list(unread)
         self.again = again
         self.stamps = definitions
+        self.told = told
         self.begins = begins
         self.progress = progress
         self.clear()
@@ -188,6 +193,10 @@ class Package:
         """The rows of `raw_definitions`."""
         yield RAW_DEFINITIONS.empty_table()
         yield from self._rows("raw_definitions", [file for file in self.files if file.kind != "events"])
+        if self.told:
+            place = {"_file": lookups.PATH, "_dlt_load_id": _load_id()}
+            rows = [{**row, **place, "_position": position} for position, row in enumerate(self.told.rows, 1)]
+            yield pa.Table.from_pylist(rows, schema=RAW_DEFINITIONS)
 
     def _rows(self, table: str, files: list[FeedFile]) -> Iterator[Any]:
         """The rows of files as Parquet for dlt to import; where the destination takes no files, as tables."""
@@ -275,7 +284,8 @@ class Package:
                 self._ledger_row(file, load_id)
                 for file in [*self.files, *self.unread]
                 if file.path in self.found.hashes or self._is_to_tell(file)
-            ],
+            ]
+            + ([_ledger_row_of(self.told, load_id)] if self.told else []),
             schema=LOADED_FILES,
         )
 
@@ -332,6 +342,7 @@ class Package:
         loaded.unread += [str(error) for path, error in self.found.problems.items() if is_news(path, self.known)]
         kinds = {file.path: file.kind for file in self.files}
         loaded.reasons.update(self.found.reasons)
+        loaded.definitions += len(self.told.rows) if self.told else 0
         if self.by_insert:
             loaded.inserted += sum(tally.rows for tally in self.found.tallies.values())
         for path, tally in self.found.tallies.items():
@@ -342,6 +353,22 @@ class Package:
             loaded.late += tally.late
             loaded.rejected += tally.rejected_rows
             loaded.unknown_fields.update(tally.unknown_fields)
+
+
+def _ledger_row_of(found: Lookups, load_id: str) -> dict[str, Any]:
+    return {
+        "path": lookups.PATH,
+        "kind": "definitions",
+        "size": len(found.rows),
+        "version": "",
+        "content_hash": found.content_hash,
+        "row_count": len(found.rows),
+        "rejected": 0,
+        "is_recreated": False,
+        "is_merged": False,
+        "is_export": False,
+        "_dlt_load_id": load_id,
+    }
 
 
 def _size(file: FeedFile) -> int:

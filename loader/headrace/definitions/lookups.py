@@ -1,0 +1,176 @@
+"""The definitions of a project as rows of `raw_definitions`, with the times and authors that git knows.
+
+They are loaded beside the feed's files, like one more file of these: when they changed, and never without the ledger.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import dlt
+import msgspec
+import xxhash
+from dlt.common.destination.exceptions import DestinationException
+
+from ..pipeline import query
+from . import FILE_NAME
+from .model import Definition, Definitions
+
+PATH = FILE_NAME
+"""Under which name the ledger knows them, wherever they lie."""
+
+KINDS = {"page": "pages", "element": "elements", "event": "events"}
+GIT_SECONDS = 20
+HEADER = re.compile(r"[0-9a-f]{40,64} \d+ \d+")
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """What the lookups shall know."""
+
+    rows: list[dict[str, Any]]
+    content_hash: str
+
+
+def changed(
+    pipeline: dlt.Pipeline, definitions: Definitions | None, folder: Path, known_hash: str | None
+) -> Lookups | None:
+    """The rows of all definitions; None when they are as they were loaded last.
+
+    What is defined no more is there as archived: events were stamped with it, and it keeps its name.
+
+    Args:
+        pipeline: asked for what the lookups have.
+        definitions: those of the project; None where it has none.
+        folder: what the files of the definitions are told from, to ask git for them.
+        known_hash: of what was loaded last, as the ledger has it; None where nothing was.
+    """
+    found = definitions or Definitions()
+    content_hash = xxhash.xxh3_128_hexdigest(msgspec.json.encode([_row(kind, one) for kind, one in _each(found)]))
+    if content_hash == known_hash or (definitions is None and known_hash is None):
+        return None
+    authors = _Authors(folder)
+    rows = [_row(kind, one) | authors.of(one) for kind, one in _each(found)]
+    return Lookups([*rows, *(_archived(pipeline, found) if known_hash else ())], content_hash)
+
+
+def _each(definitions: Definitions) -> Iterator[tuple[str, Definition]]:
+    for kind, plural in KINDS.items():
+        for one in getattr(definitions, plural):
+            yield kind, one
+
+
+def _row(kind: str, one: Definition) -> dict[str, Any]:
+    said = {name: value for name, value in asdict(one).items() if name not in COMMON}
+    return {
+        "kind": kind,
+        "id": one.id,
+        "name": one.name,
+        "description": one.description,
+        "state": one.state,
+        "created_time": one.created_time,
+        "created_by": one.created_by,
+        "modified_time": one.modified_time,
+        "modified_by": one.modified_by,
+        "is_user_defined": True if kind == "page" else None,
+        "content": msgspec.json.encode(said, order="sorted").decode(),
+    }
+
+
+COMMON = {field.name for field in fields(Definition)}
+"""What all definitions have: columns of the lookups, and their place."""
+
+
+def _archived(pipeline: dlt.Pipeline, definitions: Definitions) -> Iterator[dict[str, Any]]:
+    """What the lookups have of a project that defines it no more."""
+    columns = "id, name, description, created_time, created_by, modified_by, _content"
+    for kind, plural in KINDS.items():
+        defined = {one.id for one in getattr(definitions, plural)}
+        own: list[tuple[Any, ...]] = []
+        with suppress(DestinationException):  # no build has made the column yet; if more is wrong, the load fails, too
+            own = query(
+                pipeline,
+                f"select {columns} from {kind}_definitions where _content is not null and state <> 'archived'",
+            )
+        for found in own:
+            row = dict(zip((*columns.split(", ")[:-1], "content"), found, strict=True))
+            if row["id"] not in defined:
+                user_defined = {"is_user_defined": True if kind == "page" else None}
+                yield {"kind": kind, "state": "archived", **row, **user_defined, "modified_time": None}
+
+
+class _Authors:
+    """Who wrote a definition and when, as git tells it of its lines; nothing where there is no git, or not all of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._of_file = lru_cache(None)(self._blame)
+        self._is_whole = self._git("rev-parse", "--is-shallow-repository").strip() == b"false"
+
+    def of(self, one: Definition) -> dict[str, Any]:
+        """The times and authors of a definition that does not tell them itself."""
+        lines = self._of_file(one.place.file) if self._is_whole else {}
+        found = [lines.get(line) for line in _lines_of(self.folder / one.place.file, one.place.line)] if lines else []
+        known = [line for line in found if line]
+        first, last = min(known, default=None), max(known, default=None)
+        told: dict[str, Any] = {}
+        if first and not (one.created_time or one.created_by):
+            told |= {"created_time": first[0], "created_by": first[1]}
+        if last and None not in found and not (one.modified_time or one.modified_by):
+            told |= {"modified_time": last[0], "modified_by": last[1]}
+        return told
+
+    def _blame(self, file: str) -> dict[int, tuple[datetime, str] | None]:
+        """When and by whom each line was written; None for what is not committed."""
+        lines: dict[int, tuple[datetime, str] | None] = {}
+        commit, author, at = "", "", 0
+        for line in self._git("blame", "--line-porcelain", "--", file).decode(errors="replace").split("\n"):
+            if line.startswith("\t"):
+                is_committed = bool(commit.strip("0"))
+                lines[len(lines) + 1] = (datetime.fromtimestamp(at, UTC), author) if is_committed else None
+            elif HEADER.match(line):
+                commit = line.partition(" ")[0]
+            elif line.startswith("author "):
+                author = line.removeprefix("author ")
+            elif line.startswith("author-time "):
+                at = int(line.removeprefix("author-time "))
+        return lines
+
+    def _git(self, *arguments: str) -> bytes:
+        environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+        with suppress(OSError, subprocess.TimeoutExpired):
+            found = subprocess.run(
+                ["git", "-C", str(self.folder), *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                env=environment,
+                timeout=GIT_SECONDS,
+            )
+            return found.stdout if found.returncode == 0 else b""
+        return b""
+
+
+def _lines_of(file: Path, first: int) -> range:
+    """The lines of what begins on a line: those after it that stand further to the right."""
+    lines = file.read_text(encoding="utf-8-sig").split("\n")
+    indent = _indent(lines[first - 1])
+    last = first
+    for number, line in enumerate(lines[first:], first + 1):
+        if line.strip():
+            if _indent(line) <= indent:
+                break
+            last = number
+    return range(first, last + 1)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
