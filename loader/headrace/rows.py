@@ -52,6 +52,7 @@ RAW_DEFINITIONS = pa.schema(
         ("modified_by", pa.string()),
         ("fs_link_id", pa.string()),
         ("is_user_defined", pa.bool_()),
+        ("content", pa.string()),
         ("_file", pa.string()),
         ("_position", pa.int64()),
         ("_dlt_load_id", pa.string()),
