@@ -93,15 +93,48 @@
 {%- endmacro %}
 
 
-{% macro page_id() -%}
+{% macro undefined_page_id() -%}
     {%- set app = "coalesce(app_name, app_package_name, '')" -%}
     case
-        when page_definition_id is not null then page_definition_id
         when screen_name is not null then {{ dbt.concat(["'app://'", app, "'/'", 'screen_name']) }}
         when page_path is not null then {{ dbt.concat(["coalesce(page_host, '')", 'page_path']) }}
         when source_type = 'mobile_app' then {{ dbt.concat(["'app://'", app, "'/'"]) }}
         when event_type = 'page_view' and page_name <> '' then page_name
         else '(not set)'
+    end
+{%- endmacro %}
+
+
+{% macro page_value() -%}
+    {{ return({
+        'url': "case when screen_name is null then nullif(url_full_url, '') end",
+        'screen': 'screen_name',
+        'app': 'coalesce(app_name, app_package_name)',
+    }) }}
+{%- endmacro %}
+
+
+{% macro element_value() -%}
+    {{ return({
+        'path': 'target_raw_selector',
+        'text': 'target_text',
+        'app': 'coalesce(app_name, app_package_name)',
+    }) }}
+{%- endmacro %}
+
+
+{% macro page_value_id() -%}
+    case
+        when screen_name is not null or url_full_url <> ''
+            then {{ hash_of(["'page'"] + page_value().values() | list) }}
+    end
+{%- endmacro %}
+
+
+{% macro element_value_id() -%}
+    case
+        when target_raw_selector is not null or target_text is not null
+            then {{ hash_of(["'element'"] + element_value().values() | list) }}
     end
 {%- endmacro %}
 

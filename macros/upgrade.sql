@@ -1,6 +1,6 @@
 {% macro renew_outdated_tables() -%}
     {%- if execute and flags.WHICH in ('run', 'build') -%}
-        {%- do add_missing_columns_to_events() -%}
+        {%- do add_missing_columns() -%}
         {%- if not flags.FULL_REFRESH -%}
             {%- do drop_outdated_tables() -%}
         {%- endif -%}
@@ -35,21 +35,26 @@
 {%- endmacro %}
 
 
-{% macro add_missing_columns_to_events() -%}
-    {#- Its model compares each column with what is there, so that dbt's on_schema_change would come too late. -#}
-    {%- set events = built('events') -%}
-    {%- if events is not none and not events.is_view -%}
-        {%- set lacking = columns_that_lack('events', events) -%}
+{% macro add_missing_columns() -%}
+    {#- Their models compare each column with what is there, so that dbt's on_schema_change would come too late. -#}
+    {#- Of the lookups page_definitions goes last: while it has all columns, so have the others. -#}
+    {%- set names = ['events'] -%}
+    {%- set pages = built('page_definitions') -%}
+    {%- if pages is not none and columns_that_lack('page_definitions', pages) -%}
+        {%- do names.extend(['event_definitions', 'element_definitions', 'page_definitions']) -%}
+    {%- endif -%}
+    {%- for name in names if built(name) is not none and not built(name).is_view -%}
+        {%- set lacking = columns_that_lack(name, built(name)) -%}
         {%- if lacking -%}
             {%- set added = [] -%}
             {%- for column in lacking -%}
                 {%- do added.append(api.Column(column.name, warehouse_type(column.data_type))) -%}
             {%- endfor -%}
-            {%- do alter_relation_add_remove_columns(events, added, none) -%}
+            {%- do alter_relation_add_remove_columns(built(name), added, none) -%}
             {#- Reading the columns has begun a transaction, where the warehouse has such. -#}
             {%- do adapter.commit() -%}
         {%- endif -%}
-    {%- endif -%}
+    {%- endfor -%}
 {%- endmacro %}
 
 

@@ -55,8 +55,8 @@ PUBLISHED = {
     "product_marts.devices": "id",
     "product_marts.pages": "page_id",
     "product_marts.elements": "element_id",
-    "product.int_session_pages": "full_session_id || page_id",
-    "product.int_session_elements": "full_session_id || element_id",
+    "product.int_session_pages": "full_session_id || page_key",
+    "product.int_session_elements": "full_session_id || element_key",
 }
 
 

@@ -2,13 +2,13 @@
     unique_key='event_id',
     meta={'prune_by_session_day': 'session_start_time'},
     post_hook="{{ delete_stale('full_session_id', ref('touched'), in_touched_sessions('session_start_time'), 'session_start_time') }}",
-    **layout('session_start_time', filter_by='page_id', join_by='full_session_id')
+    **layout('session_start_time', filter_by='page_value_id', join_by='full_session_id')
 ) }}
 
 {%- set of_view = [
-    'event_id', 'view_id', 'page_id', 'page_definition_id', 'page_name', 'url_full_url', 'url_host', 'url_path',
-    'event_type', 'start_time', 'end_time', 'duration_millis', 'active_duration_millis', 'inactive_duration_millis',
-    'max_scroll_depth',
+    'event_id', 'view_id', 'page_definition_id', 'undefined_page_id', 'page_value_id', 'page_name',
+    'url_full_url', 'url_host', 'url_path', 'event_type', 'start_time', 'end_time', 'duration_millis', 'active_duration_millis',
+    'inactive_duration_millis', 'max_scroll_depth',
 ] -%}
 {%- set in_order = 'order by start_time, event_time nulls last, processed_time nulls last, event_id' -%}
 {%- set pause = elapsed('event_time', 'next_active_time', 'millisecond') -%}
@@ -26,8 +26,9 @@ parsed as (
         event_time,
         processed_time,
         event_type,
-        page_id,
         page_definition_id,
+        undefined_page_id,
+        page_value_id,
         coalesce(case when event_type = 'page_view' then nullif(page_name, '') end, page_label) as page_name,
         url_full_url,
         url_host,
@@ -122,8 +123,9 @@ select
     session_start_time,
     view_id,
     view_number,
-    page_id,
     page_definition_id,
+    undefined_page_id,
+    page_value_id,
     page_name,
     url_full_url,
     url_host,
@@ -135,10 +137,12 @@ select
     case when is_estimated then {{ duration }} - active_millis else inactive_duration_millis end
         as inactive_duration_millis,
     case when not is_estimated then max_scroll_depth end as max_scroll_depth,
-    lead(page_id) over (
+    {%- for column in ['page_definition_id', 'undefined_page_id', 'page_value_id'] %}
+    lead({{ column }}) over (
         partition by full_session_id
         order by view_number
-    ) as next_page_id,
+    ) as next_{{ column }},
+    {%- endfor %}
     is_estimated,
     '{{ invocation_id }}' as _invocation_id
 from timed

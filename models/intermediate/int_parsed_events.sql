@@ -80,14 +80,23 @@ located as (
         {{ page_path() | indent(8) }} as page_path,
         {{ screen_name() | indent(8) }} as screen_name
     from parsed
+),
+
+paged as (
+    select
+        located.*,
+        {{ page_label() | indent(8) }} as page_label,
+        {{ undefined_page_id() | indent(8) }} as undefined_page_id
+    from located
 )
 
 select
-    located.*,
-    {{ page_label() | indent(4) }} as page_label,
-    {{ page_id() | indent(4) }} as page_id,
+    paged.*,
+    coalesce(page_definition_id, undefined_page_id) as page_id,
+    {{ page_value_id() | indent(4) }} as page_value_id,
+    {{ element_value_id() | indent(4) }} as element_value_id,
     '{{ invocation_id }}' as _invocation_id
-from located
+from paged
 {%- if is_incremental() %}
 {{ rows_ordered_by('event_time') }}
 {%- else %}

@@ -1,12 +1,12 @@
 {{ config(
-    unique_key=['full_session_id', 'page_id'],
+    unique_key=['full_session_id', 'page_key'],
     meta={'prune_by_session_day': 'session_start_time'},
     post_hook="{{ delete_stale('full_session_id', ref('touched'), in_touched_sessions('session_start_time'), 'session_start_time') }}",
-    **layout('session_start_time', filter_by='page_id', join_by='full_session_id')
+    **layout('session_start_time', filter_by='page_value_id', join_by='full_session_id')
 ) }}
 
-{#- A defined page may have many URLs. -#}
-{%- set not_defined = 'case when page_definition_id is null then' %}
+{#- All that a page may be named by, so that definitions of any day name it when it is read. -#}
+{%- set named_by = ['page_definition_id', 'undefined_page_id', 'page_value_id'] %}
 
 with live_events as (
     {{ live_events() }}
@@ -19,18 +19,22 @@ parsed as (
         event_time,
         processed_time,
         event_type,
-        page_id,
-        page_definition_id,
-        {{ not_defined }} page_host end as url_host,
-        {{ not_defined }} page_path end as url_path,
-        {{ not_defined }} page_label end as page_label,
+        {%- for column in named_by %}
+        {{ column }},
+        {%- endfor %}
+        page_host as url_host,
+        page_path as url_path,
+        page_label,
         -- In an app a click tells no screen; the page_view event of its view does.
-        case
-            when event_type = 'click' and page_definition_id is null and page_path is null and screen_name is null
-                then max(case when event_type = 'page_view' then page_id end) over (
-                    partition by full_session_id, view_id
-                )
-        end as page_id_of_view,
+        event_type = 'click' and page_definition_id is null and page_path is null and screen_name is null
+            as is_of_view,
+        {%- for column in ['event_type'] + named_by %}
+        first_value({{ column }}) over (
+            partition by full_session_id, view_id
+            order by case when event_type = 'page_view' then 1 else 0 end desc, page_id desc, event_id desc
+            rows between unbounded preceding and unbounded following
+        ) as {{ column }}_of_view,
+        {%- endfor %}
         {{ is_page_view() | indent(8) }} as is_page_view,
         {{ view_time('start_time') | indent(8) }} as start_time,
         case when event_type = 'click' then fs_rage_count end as rage_count,
@@ -41,8 +45,19 @@ parsed as (
 
 ranked as (
     select
-        parsed.*,
-        coalesce(page_id_of_view, page_id) as page_id_of_event,
+        event_id,
+        full_session_id,
+        event_time,
+        {%- for column in named_by %}
+        case when is_of_view and event_type_of_view = 'page_view' then {{ column }}_of_view else {{ column }} end
+            as {{ column }},
+        {%- endfor %}
+        url_host,
+        url_path,
+        case when not is_of_view or event_type_of_view <> 'page_view' then page_label end as page_label,
+        is_page_view,
+        rage_count,
+        dead_count,
         row_number() over (
             partition by full_session_id
             order by
@@ -65,26 +80,35 @@ ranked as (
     where is_page_view or event_type = 'click'
 ),
 
+keyed as (
+    select
+        ranked.*,
+        {{ hash_of(named_by) }} as page_key
+    from ranked
+),
+
 sessions as (
     {{ session_starts() }}
 )
 
 select
-    ranked.full_session_id,
+    keyed.full_session_id,
     max(sessions.start_time) as session_start_time,
-    ranked.page_id_of_event as page_id,
-    max(ranked.page_definition_id) as page_definition_id,
-    max(case when ranked.page_id_of_view is null then ranked.page_label end) as page_label,
-    max(ranked.url_host) as url_host,
-    max(ranked.url_path) as url_path,
-    min(ranked.event_time) as first_time,
-    max(ranked.event_time) as last_time,
-    count(case when ranked.is_page_view then 1 end) as views,
-    count(case when ranked.is_page_view and ranked.rank_from_first = 1 then 1 end) > 0 as is_entry,
-    count(case when ranked.is_page_view and ranked.rank_from_last = 1 then 1 end) > 0 as is_exit,
-    count(case when ranked.rage_count > 0 then 1 end) as rage_clicks,
-    count(case when ranked.dead_count > 0 then 1 end) as dead_clicks,
+    keyed.page_key,
+    {%- for column in named_by %}
+    max(keyed.{{ column }}) as {{ column }},
+    {%- endfor %}
+    max(keyed.page_label) as page_label,
+    max(keyed.url_host) as url_host,
+    max(keyed.url_path) as url_path,
+    min(keyed.event_time) as first_time,
+    max(keyed.event_time) as last_time,
+    count(case when keyed.is_page_view then 1 end) as views,
+    count(case when keyed.is_page_view and keyed.rank_from_first = 1 then 1 end) > 0 as is_entry,
+    count(case when keyed.is_page_view and keyed.rank_from_last = 1 then 1 end) > 0 as is_exit,
+    count(case when keyed.rage_count > 0 then 1 end) as rage_clicks,
+    count(case when keyed.dead_count > 0 then 1 end) as dead_clicks,
     '{{ invocation_id }}' as _invocation_id
-from ranked
-left join sessions on ranked.full_session_id = sessions.full_session_id
-group by ranked.full_session_id, ranked.page_id_of_event
+from keyed
+left join sessions on keyed.full_session_id = sessions.full_session_id
+group by keyed.full_session_id, keyed.page_key
