@@ -10,8 +10,8 @@ What a path does not hold of an element (an attribute, a number, a tag) is unkno
 condition nor its `:not()`: `[href]` and `:not([href="/x"])` both match only where the path has the attribute. Hence
 `:not([href])` could match nothing and is refused. Classes and ids are recorded as a whole, so `:not(.x)` is decided.
 
-Names of tags and attributes compare without regard to case, all else as written; values too, unless their condition has the
-flag `i`.
+As in HTML, names of tags and attributes compare without regard to case, and so do the values of some attributes (`type`,
+`rel`, `lang`) and those in conditions with the flag `i`. All else compares as it is written.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import cssselect
 from cssselect import parser
 
-from headrace.definitions.paths import Compound
+from headrace.definitions.paths import Compound, lower
 
 LONGEST = 10_000
 MOST_PARTS = 200
@@ -315,7 +315,7 @@ def _tag(tree: parser.Element) -> Part:
         raise _undecidable(f"namespaces ({tree.namespace}|)", "it has none; write the tag alone")
     if tree.element is None:
         return Part(lambda _: True, is_sure=True, can_fail=False)
-    tag = tree.element.lower()
+    tag = lower(tree.element)
     return Part(
         lambda element: None if element.tag is None else element.tag == tag, (("tag", tag),), (0, 0, 1), is_sure=True
     )
@@ -351,16 +351,25 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
 }
 
 
+WITHOUT_CASE = frozenset(
+    "accept accept-charset align alink axis bgcolor charset checked clear codetype color compact declare defer dir "
+    "direction disabled enctype face frame hreflang http-equiv lang language link media method multiple nohref noresize "
+    "noshade nowrap readonly rel rev rules scope scrolling selected shape target text type valign valuetype vlink".split()
+)
+"""The attributes of HTML whose values selectors compare without regard to case, by its standard."""
+
+
 def _attribute(tree: parser.Attrib) -> Part:
     if tree.namespace is not None:
         raise _undecidable(f"namespaces ({tree.namespace}|)", "it has none; write the attribute alone")
-    name, operator = tree.attrib.lower(), tree.operator
+    name, operator = lower(tree.attrib), tree.operator
     value = "" if tree.value is None else str(tree.value.value)
     if operator != "exists" and operator not in OPERATORS:
         raise SelectorError(f"{operator} is no operator of CSS; write :not([{name}={value!r}])")
     if name == "class":
         return _class_attribute(operator, value, tree.flag == "i")
-    holds = _operation(operator, value, tree.flag == "i")
+    ignores_case = tree.flag == "i" or (tree.flag is None and name in WITHOUT_CASE)
+    holds = _operation(operator, value, ignores_case)
     if name == "id":
         return Part(lambda element: element.id is not None and holds(element.id), specificity=(0, 1, 0))
 
@@ -368,7 +377,7 @@ def _attribute(tree: parser.Attrib) -> Part:
         held = element.attributes.get(name)
         return None if held is None else holds(held)
 
-    is_equal = operator == "=" and tree.flag != "i"
+    is_equal = operator == "=" and not ignores_case
     exists = operator == "exists"
     key = ("=", name, value) if is_equal else ("[", name)
     return Part(test, (key,), (0, 1, 0), is_sure=is_equal or exists, can_fail=not exists)
@@ -379,8 +388,8 @@ def _operation(operator: str, value: str, ignores_case: bool) -> Callable[[str],
         return lambda _: True
     compare = OPERATORS[operator]
     if ignores_case:
-        lower = value.lower()
-        return lambda held: compare(held.lower(), lower)
+        lowered = lower(value)
+        return lambda held: compare(lower(held), lowered)
     return lambda held: compare(held, value)
 
 
@@ -390,7 +399,7 @@ def _class_attribute(operator: str, value: str, ignores_case: bool) -> Part:
         raise _undecidable(
             f"[class{operator}…]", "the order of classes is lost; write .name, [class*='…'] or [class~='…']"
         )
-    sought = value.lower() if ignores_case else value
+    sought = lower(value) if ignores_case else value
     is_possible = bool(sought) and _split(sought) == [sought]
 
     def test(element: Compound) -> bool:
@@ -398,7 +407,7 @@ def _class_attribute(operator: str, value: str, ignores_case: bool) -> Part:
             return bool(element.classes)
         text = " ".join(element.classes)
         if ignores_case:
-            text = text.lower()
+            text = lower(text)
         return is_possible and sought in (text.split(" ") if operator == "~=" else text)
 
     return Part(test, specificity=(0, 1, 0))
