@@ -187,7 +187,9 @@ class Generator:
             pseudo = f":{'nth-child' if kind == 'nth' else kind}({own_number or rng.randrange(1, 4)})"
             return Condition(pseudo, f"[has-{kind}]{pseudo}", f"[has-{kind}]:not({pseudo})")
         if kind == "is":
-            among = [self.compound(like if rng.random() < 0.5 else None, inside=True) for _ in range(rng.choice([1, 2, 3]))]
+            among = [
+                self.compound(like if rng.random() < 0.5 else None, inside=True) for _ in range(rng.choice([1, 2, 3]))
+            ]
             fails = "".join(each.fails for each in among) if all(each.fails for each in among) else ""
             name = rng.choice([":is", ":is", ":where", ":matches"])
             return Condition(

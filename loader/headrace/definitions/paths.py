@@ -4,14 +4,14 @@ Feeds have three forms, and each is told by its text:
 
 - elements with `>` between them: `html > body > div#app > button.primary`;
 - elements with blanks between them: `html body div#app button.primary[data-action='add']`;
-- the tokens of the segment export, a word for each tag, class, id and attribute: `html .no-js body div .row a =href=/x`.
-  As they are in the export they are percent-encoded (`.no%2Djs`), in `raw_selector` they are decoded.
+- the tokens of the segment export, a word for each tag, class, id and attribute: `html .no-js body div a =href=/x`.
+  In the export they are percent-encoded (`.no%2Djs`), in `raw_selector` they are decoded.
 
-What is recorded is taken for the truth. Two elements that stand side by side in a path are parent and child, whatever is
-between them: recorders walk up from the target, and none is known that leaves out an element on its way. An element has
-exactly the classes and the id that its path gives it; a tag, an attribute or a number among siblings that a path does not
-hold is unknown. An attribute without a value is empty, as in HTML. A path may be cut at its front, so it is anchored at
-its end: the last element is the target.
+What is recorded is taken for the truth. Two elements that stand side by side in a path are parent and child, whatever
+is between them: recorders walk up from the target, and none is known that leaves out an element on its way. An element
+has exactly the classes and the id that its path gives it; a tag, an attribute or a number among siblings that a path
+does not hold is unknown. An attribute without a value is empty, as in HTML. A path may be cut at its front, so it is
+anchored at its end: the last element is the target.
 
 Any text is read as far as it can be, in a time that grows with its length only. Of a path that is longer than 65,536
 characters or deeper than 200 elements only the end is read.
@@ -94,16 +94,16 @@ ATTRIBUTE_TOKEN = re.compile(r"(?:\A|\s)=[^\s=]")
 BEFORE_TAG = re.compile(r"\s+(?=[^\s.#=])")
 BEFORE_MARK = re.compile(r"\s+(?=[.#=])")
 TAGS = frozenset(
-    "a abbr address animate area article aside audio b base bdi bdo blockquote body br button canvas caption cite circle "
-    "clippath code col colgroup data datalist dd defs del desc details dfn dialog div dl dt ellipse em embed fieldset "
-    "figcaption figure filter font footer foreignobject form frame frameset g h1 h2 h3 h4 h5 h6 head header hgroup hr html "
-    "i iframe image img input ins kbd label legend li line lineargradient link main map mark marker mask math menu meta "
-    "meter nav noscript object ol optgroup option output p param path pattern picture polygon polyline pre progress q "
-    "radialgradient rect rp rt ruby s samp script search section select slot small source span stop strong style sub "
-    "summary sup svg symbol table tbody td template text textarea textpath tfoot th thead time title tr track tspan tt u ul "
-    "use var video view wbr".split()
+    "a abbr address animate area article aside audio b base bdi bdo blockquote body br button canvas caption cite "
+    "circle clippath code col colgroup data datalist dd defs del desc details dfn dialog div dl dt ellipse em embed "
+    "fieldset figcaption figure filter font footer foreignobject form frame frameset g h1 h2 h3 h4 h5 h6 head "
+    "header hgroup hr html i iframe image img input ins kbd label legend li line lineargradient link main map mark "
+    "marker mask math menu meta meter nav noscript object ol optgroup option output p param path pattern picture "
+    "polygon polyline pre progress q radialgradient rect rp rt ruby s samp script search section select slot small "
+    "source span stop strong style sub summary sup svg symbol table tbody td template text textarea textpath tfoot "
+    "th thead time title tr track tspan tt u ul use var video view wbr".split()  # noqa: SIM905
 )
-"""The tags of HTML and the usual ones of SVG, to tell an element from a further word of a value whose blanks were decoded."""
+"""The tags of HTML and the usual ones of SVG: they tell an element from a word of a value whose blanks were decoded."""
 
 
 def parse(path: str) -> tuple[Compound, ...]:
@@ -151,8 +151,8 @@ def _words(text: str) -> list[str]:
 def _closing(text: str, at: int, unclosed: set[str]) -> int | None:
     """Where the bracket that opens here has been closed; None if it never is.
 
-    What was looked for in vain is remembered in `unclosed` and not looked for again, so that a text of brackets takes no
-    longer than any other.
+    What was looked for in vain is remembered in `unclosed` and not looked for again, so that a text of brackets takes
+    no longer than any other.
     """
     if (quoted := QUOTED.match(text, at)) and (quote := quoted[1]) not in unclosed:
         if end := ENDS[quote].match(text, quoted.end()):

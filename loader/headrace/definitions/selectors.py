@@ -2,16 +2,16 @@
 
 A selector is taken when a recorded path can decide it, and refused with the reason when it can't:
 
-- tags, `*`, ids, classes, attributes, descendants, children, lists, `:is()`, `:where()` and `:not()` of a single element,
-  `:nth-child(3)` and `:nth-of-type(3)` with a plain number;
+- tags, `*`, ids, classes, attributes, descendants, children, lists, `:is()`, `:where()` and `:not()` of a single
+  element, `:nth-child(3)` and `:nth-of-type(3)` with a plain number;
 - not siblings, states, `:has()`, `:root` (a path may be cut at its front), or `:not()` of an ancestor (likewise).
 
-What a path does not hold of an element (an attribute, a number, a tag) is unknown, and what is unknown matches neither a
-condition nor its `:not()`: `[href]` and `:not([href="/x"])` both match only where the path has the attribute. Hence
+What a path does not hold of an element (an attribute, a number, a tag) is unknown, and what is unknown matches neither
+a condition nor its `:not()`: `[href]` and `:not([href="/x"])` both match only where the path has the attribute. Hence
 `:not([href])` could match nothing and is refused. Classes and ids are recorded as a whole, so `:not(.x)` is decided.
 
-As in HTML, names of tags and attributes compare without regard to case, and so do the values of some attributes (`type`,
-`rel`, `lang`) and those in conditions with the flag `i`. All else compares as it is written.
+As in HTML, names of tags and attributes compare without regard to case, and so do the values of some attributes
+(`type`, `rel`, `lang`) and those in conditions with the flag `i`. All else compares as it is written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -90,15 +90,18 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A selector that recorded paths can be matched with."""
+    """A selector that recorded paths can be matched with. Two are equal when their texts are."""
 
     text: str
-    alternatives: tuple[Alternative, ...]
+    alternatives: tuple[Alternative, ...] = field(compare=False, repr=False)
 
     @property
     def specificity(self) -> Specificity:
         """CSS's: ids, then classes, attributes and pseudo-classes, then tags. Of a list the highest."""
         return max(alternative.specificity for alternative in self.alternatives)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return compile, (self.text,)
 
 
 class Match(NamedTuple):
@@ -152,10 +155,12 @@ def _in_words(error: Exception) -> str:
         return "what is in :is() or :where() must be single elements, such as :is(.a, .b), and in :nth-child() a number"
     reason = re.sub(r"<S ' ' at (\d+)>", r"a blank at character \1", reason)
     reason = re.sub(r"<[A-Z]+ ('.*') at (\d+)>", r"\1 at character \2", reason, flags=re.DOTALL)
-    reason = re.sub(r"<EOF at \d+>", "the end", reason)
+    reason = "it can't be read: " + re.sub(r"<EOF at \d+>", "the end", reason)[:200]
+    if "Expected" not in reason:
+        return reason
     return (
-        f"it is no CSS selector: {reason}. In the name of a class or id a backslash must stand before what is "
-        r"no letter, digit, - or _, and a value needs quotes: .w-1\/2, .text-\[15px\], [href='/x']"
+        f"{reason}. In the name of a class or id a backslash must stand before what is no letter, digit, - or _, "
+        r"and a value needs quotes: .w-1\/2, .text-\[15px\], [href='/x']"
     )
 
 
@@ -194,9 +199,8 @@ class _Compiler:
         while not isinstance(tree, parser.Element):
             parts.append(self.part(tree))
             tree = tree.selector
-        tag = self.part(tree)
-        if not parts or tag.keys:
-            parts.append(tag)
+        if not parts or tree.element or tree.namespace:
+            parts.append(self.part(tree))
         if len(parts) == 1:
             return parts[0]
         keys = [part.keys for part in parts if part.keys]
@@ -246,10 +250,8 @@ class _Compiler:
             raise _undecidable(":not() of more than one element", "it may be cut at its front, before an ancestor")
         part = self.compound(argument)
         if not part.can_fail:
-            why = (
-                "one that is not in it may only not have been recorded; :not([href='/x']) matches where it has another"
-            )
-            raise _undecidable(":not() of an attribute without a value", why)
+            why = "one that it does not hold may not have been recorded; :not([href='/x']) matches where it has another"
+            raise _undecidable(":not() of an attribute without a value, or of *,", why)
         return Part(_not(part.test), specificity=part.specificity)
 
 
@@ -325,7 +327,7 @@ def _numbered(tree: parser.Function) -> Part:
     """`:nth-child(3)`: a formula is refused, as is what counts from the end."""
     [number] = [token.value for token in tree.arguments] if len(tree.arguments) == 1 else [None]
     if not number or not re.fullmatch(r"\+?[0-9]{1,9}", number):
-        raise _undecidable(f":{tree.name}() with a formula", "most have no number; write a plain one, from 1")
+        raise _undecidable(f":{tree.name}() with a formula", "it has a plain number at most; write one")
     place = int(number)
 
     def of_all(element: Compound) -> bool | None:
@@ -354,7 +356,7 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
 WITHOUT_CASE = frozenset(
     "accept accept-charset align alink axis bgcolor charset checked clear codetype color compact declare defer dir "
     "direction disabled enctype face frame hreflang http-equiv lang language link media method multiple nohref noresize "
-    "noshade nowrap readonly rel rev rules scope scrolling selected shape target text type valign valuetype vlink".split()
+    "noshade nowrap readonly rel rev rules scope scrolling selected shape target text type valign valuetype vlink".split()  # noqa: SIM905
 )
 """The attributes of HTML whose values selectors compare without regard to case, by its standard."""
 
@@ -416,11 +418,11 @@ def _class_attribute(operator: str, value: str, ignores_case: bool) -> Part:
 class Index:
     """Selectors, made ready to be matched with many paths.
 
-    Each step of each alternative is a bit. A path is read once, from its outermost element to its target, and at each one
-    the bits are those of the steps with which a way through the selector can end there: that is exact and needs no way
-    back, and costs a few operations on whole numbers, however selectors and paths are made. Which steps can end at an
-    element at all is found as browsers find it, by buckets of the ids, classes, attributes and tags that they need, and
-    is remembered.
+    Each step of each alternative is a bit. A path is read once, from its outermost element to its target, and at each
+    one the bits are those of the steps with which a way through the selector can end there: that is exact and needs no
+    way back, and costs a few operations on whole numbers, however selectors and paths are made. Which steps can end at
+    an element at all is found as browsers find it, by buckets of the ids, classes, attributes and tags that they need,
+    and is remembered.
 
     An index is not safe to be used by two threads at once.
     """
