@@ -94,14 +94,18 @@ ATTRIBUTE_TOKEN = re.compile(r"(?:\A|\s)=[^\s=]")
 BEFORE_TAG = re.compile(r"\s+(?=[^\s.#=])")
 BEFORE_MARK = re.compile(r"\s+(?=[.#=])")
 TAGS = frozenset(
-    "a abbr address animate area article aside audio b base bdi bdo blockquote body br button canvas caption cite "
-    "circle clippath code col colgroup data datalist dd defs del desc details dfn dialog div dl dt ellipse em embed "
-    "fieldset figcaption figure filter font footer foreignobject form frame frameset g h1 h2 h3 h4 h5 h6 head "
-    "header hgroup hr html i iframe image img input ins kbd label legend li line lineargradient link main map mark "
-    "marker mask math menu meta meter nav noscript object ol optgroup option output p param path pattern picture "
-    "polygon polyline pre progress q radialgradient rect rp rt ruby s samp script search section select slot small "
-    "source span stop strong style sub summary sup svg symbol table tbody td template text textarea textpath tfoot "
-    "th thead time title tr track tspan tt u ul use var video view wbr".split()  # noqa: SIM905
+    re.findall(
+        r"[\w-]+",
+        "a abbr address animate area article aside audio b base bdi bdo blockquote body br button canvas caption "
+        "cite circle clippath code col colgroup data datalist dd defs del desc details dfn dialog div dl dt "
+        "ellipse em embed fieldset figcaption figure filter font footer foreignobject form frame frameset g h1 h2 "
+        "h3 h4 h5 h6 head header hgroup hr html i iframe image img input ins kbd label legend li line "
+        "lineargradient link main map mark marker mask math menu meta meter nav noscript object ol optgroup option "
+        "output p param path pattern picture polygon polyline pre progress q radialgradient rect rp rt ruby s samp "
+        "script search section select slot small source span stop strong style sub summary sup svg symbol table "
+        "tbody td template text textarea textpath tfoot th thead time title tr track tspan tt u ul use var video "
+        "view wbr",
+    )
 )
 """The tags of HTML and the usual ones of SVG: they tell an element from a word of a value whose blanks were decoded."""
 

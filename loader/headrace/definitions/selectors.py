@@ -153,10 +153,15 @@ def _in_words(error: Exception) -> str:
         return "a list can't stand in :not(); write :not(.a):not(.b) for :not(.a, .b)"
     if reason.startswith("Expected an argument, got"):
         return "what is in :is() or :where() must be single elements, such as :is(.a, .b), and in :nth-child() a number"
-    reason = re.sub(r"<S ' ' at (\d+)>", r"a blank at character \1", reason)
-    reason = re.sub(r"<[A-Z]+ ('.*') at (\d+)>", r"\1 at character \2", reason, flags=re.DOTALL)
-    reason = "it can't be read: " + re.sub(r"<EOF at \d+>", "the end", reason)[:200]
-    if "Expected" not in reason:
+    reason = re.sub(r"<EOF at \d+>", "the end", reason)
+    reason = re.sub(
+        r"<[A-Z]+ ('.*') at (\d+)>",
+        lambda got: f"{got[1][:20]} at character {int(got[2]) + 1}",
+        reason,
+        flags=re.DOTALL,
+    )
+    reason = f"it can't be read: {reason[:200]}"
+    if "Expected" not in reason or reason.endswith("the end"):
         return reason
     return (
         f"{reason}. In the name of a class or id a backslash must stand before what is no letter, digit, - or _, "
@@ -242,7 +247,7 @@ class _Compiler:
                 number = name.replace("first", "nth")
                 raise _undecidable(f":{name}", f"write :{number}(1), which matches where a path has the number")
             case parser.Pseudo(ident=name):
-                raise _undecidable(f":{name}", "it does not say that of an element")
+                raise _undecidable(f":{name}", r"it does not say that of an element (a colon in a name is written \:)")
         raise SelectorError(f"it has a part that is not known: {type(tree).__name__}")
 
     def negation(self, argument: Any) -> Part:
@@ -354,9 +359,13 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
 
 
 WITHOUT_CASE = frozenset(
-    "accept accept-charset align alink axis bgcolor charset checked clear codetype color compact declare defer dir "
-    "direction disabled enctype face frame hreflang http-equiv lang language link media method multiple nohref noresize "
-    "noshade nowrap readonly rel rev rules scope scrolling selected shape target text type valign valuetype vlink".split()  # noqa: SIM905
+    re.findall(
+        r"[\w-]+",
+        "accept accept-charset align alink axis bgcolor charset checked clear codetype color compact declare defer dir "
+        "direction disabled enctype face frame hreflang http-equiv lang language link media method multiple nohref "
+        "noresize noshade nowrap readonly rel rev rules scope scrolling selected shape target text type valign "
+        "valuetype vlink",
+    )
 )
 """The attributes of HTML whose values selectors compare without regard to case, by its standard."""
 
