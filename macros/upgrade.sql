@@ -46,6 +46,14 @@
                 {%- do added.append(api.Column(column.name, warehouse_type(column.data_type))) -%}
             {%- endfor -%}
             {%- do alter_relation_add_remove_columns(events, added, none) -%}
+            {#- What no row may lack, and what a version without the column meant. -#}
+            {%- set meant = {'_source_event_id': 'event_id', '_is_reordered': 'false'} -%}
+            {%- for column in lacking if column.name in meant -%}
+                {%- do run_query(
+                    'update ' ~ events ~ ' set ' ~ column.name ~ ' = ' ~ meant[column.name]
+                    ~ ' where ' ~ column.name ~ ' is null'
+                ) -%}
+            {%- endfor -%}
             {#- Reading the columns has begun a transaction, where the warehouse has such. -#}
             {%- do adapter.commit() -%}
         {%- endif -%}
@@ -55,19 +63,24 @@
 
 {% macro drop_outdated_tables() -%}
     {%- set parsed = graph.nodes['model.headrace.int_parsed_events'] -%}
-    {%- set relation = built('int_parsed_events') -%}
+    {%- set tables = graph.nodes.values()
+        | selectattr('package_name', 'equalto', 'headrace')
+        | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('config.materialized', 'equalto', 'incremental')
+        | rejectattr('config.full_refresh', 'equalto', false)
+        | rejectattr('unique_id', 'equalto', parsed.unique_id) | list -%}
     {%- set added = var('event_catalogue_additions').values() | sum(start=[]) | map(attribute='name') | list -%}
-    {%- set lacking = [] -%}
+    {%- set signs = [] -%}
     {%- for name in ('int_parsed_events', 'int_page_views') if built(name) is not none -%}
-        {%- do lacking.extend(columns_that_lack(name, built(name)) | rejectattr('name', 'in', added)) -%}
+        {%- do signs.extend(columns_that_lack(name, built(name)) | rejectattr('name', 'in', added)) -%}
     {%- endfor -%}
-    {%- if relation is not none and lacking -%}
-        {%- set tables = graph.nodes.values()
-            | selectattr('package_name', 'equalto', 'headrace')
-            | selectattr('resource_type', 'equalto', 'model')
-            | selectattr('config.materialized', 'equalto', 'incremental')
-            | rejectattr('config.full_refresh', 'equalto', false)
-            | rejectattr('unique_id', 'equalto', parsed.unique_id) | list -%}
+    {%- if built('int_parsed_events') is none -%}
+        {#- What is made from it is there without it: by a version that had no such table. -#}
+        {%- for table in tables if parsed.unique_id in table.depends_on.nodes and built(table.name) is not none -%}
+            {%- do signs.append(table) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if signs -%}
         {#- The parsed events go last: they tell the next build that this one was killed on its way here. -#}
         {%- do tables.append(parsed) -%}
         {%- if tables | map(attribute='unique_id') | reject('in', selected_resources) | list -%}
@@ -82,7 +95,9 @@
         ) -%}
         {#- int_session_days has taken the place of int_device_days, touched that of the others. -#}
         {%- for name in ('int_device_days', 'touched_days', 'touched_sessions') -%}
-            {%- do adapter.drop_relation(relation.incorporate(path={'identifier': name})) -%}
+            {%- do adapter.drop_relation(api.Relation.create(
+                database=parsed.database, schema=parsed.schema, identifier=name, type='table'
+            )) -%}
         {%- endfor -%}
         {%- for table in tables -%}
             {%- do adapter.drop_relation(api.Relation.create(
