@@ -1,10 +1,37 @@
 {% macro renew_outdated_tables() -%}
     {%- if execute and flags.WHICH in ('run', 'build') -%}
+        {%- do refuse_tables_of_a_newer_version() -%}
         {%- do add_missing_columns_to_events() -%}
         {%- if not flags.FULL_REFRESH -%}
             {%- do drop_outdated_tables() -%}
         {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro version_of_headrace() -%}
+    {{ return('0.1.0') }}
+{%- endmacro %}
+
+
+{% macro refuse_tables_of_a_newer_version() -%}
+    {#- A sync has looked, and says so: its builds need no statement for that. -#}
+    {%- set versions = none if 'HEADRACE_SYNC' in dbt_metadata_envs else made_by_loader('versions') -%}
+    {%- if versions -%}
+        {%- set here = numbers_of(version_of_headrace()) -%}
+        {%- for row in run_query('select version from ' ~ versions).rows if numbers_of(row[0]) > here -%}
+            {%- do exceptions.raise_compiler_error(
+                'headrace ' ~ row[0] ~ ' has written to ' ~ versions.schema ~ ', and these models are of '
+                ~ version_of_headrace() ~ ', which does not know its tables: take those of ' ~ row[0]
+                ~ ' or newer; docs/upgrade.md says how to go back'
+            ) -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro numbers_of(version) -%}
+    {{ return(modules.re.findall('[0-9]+', version)[:3] | map('int') | list) }}
 {%- endmacro %}
 
 

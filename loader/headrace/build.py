@@ -11,6 +11,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped, unused-ignore]
 from dbt.adapters.factory import cleanup_connections
 from dbt.cli.main import dbtRunner
+from dbt_common.events.functions import reset_metadata_vars
 
 from .errors import BuildError
 from .failures import words
@@ -82,6 +83,9 @@ def build(
         if variable not in os.environ:
             arguments += [option, str(target.work_dir / name)]
     os.environ.setdefault("DBT_WRITE_JSON", "false")  # a manifest for nobody to read, in a tenth of the time of a build
+    # Macros read it in dbt_metadata_envs, which no parse depends on: versions.claim has looked.
+    os.environ["DBT_ENV_CUSTOM_ENV_HEADRACE_SYNC"] = "1"
+    reset_metadata_vars()
     outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
     cleanup_connections()  # type: ignore[no-untyped-call]
     warehouse_of(target).after_build()
