@@ -12,9 +12,9 @@ PROJECT = Path(__file__).resolve().parents[1]
 PAGE = PROJECT / "docs" / "vars.md"
 HEAD = """# Vars
 How Headrace is set, as any dbt project: under `vars: headrace:` in the `dbt_project.yml` of a project of your own
-(`headrace init`), or for one call by `--vars`, to `headrace` and to `dbt` alike. What wants a rebuild is made anew for the
-days since DAY by `headrace rebuild --since DAY`, and for all days by `dbt build --full-refresh`; the next build shows the
-rest. One more is told with each call alone: `--vars '{grants: {select: [reporter]}}'`, who may read what is published.
+(`headrace init`), or for one call by `--vars`, to `headrace` and to `dbt` alike. Where a change wants a rebuild,
+`headrace rebuild --since DAY` makes anew what the days from then on have, `dbt build --full-refresh` all of it. One
+more is told with each call alone: `--vars '{grants: {select: [reporter]}}'`, who may read what is published.
 
 | var | default | meaning | a change |
 |---|---|---|---|
@@ -34,6 +34,27 @@ def test_no_page_links_to_what_is_not_there() -> None:
     assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
 
 
+def test_what_readme_tells_to_run_is_run_by_a_walk() -> None:
+    """A command counts as run when a step of a walk calls it with the same options, whatever the names of things."""
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    told = re.findall(r"^    (?=headrace)([^#\n]+)|`(headrace [a-z][^`]*)`", readme, re.MULTILINE)
+    walks = "\n".join(walk.read_text(encoding="utf-8") for walk in (PROJECT / "tests" / "walks").glob("*.walk"))
+    steps = [parts(step) for line in re.findall(r"^\$ (.*)", walks, re.MULTILINE) for step in re.split("[&|;]+", line)]
+    elsewhere = [("setup", {"--target", "--apply"})]  # on PostgreSQL, by test_warehouses.py
+    commands = [parts(block or inline) for block, inline in told]
+    assert len(commands) > 15
+    for command, options in commands:
+        ran = [more for name, more in steps + elsewhere if name == command and options <= more]
+        assert ran, f"headrace {command} {' '.join(options)}"
+
+
+def parts(call: str) -> tuple[str, set[str]]:
+    """A call's command and options."""
+    words = re.findall(r"[\w./-]+", call)
+    command = words[words.index("headrace") + 1] if "headrace" in words[:-1] else ""
+    return command, {word for word in words if word.startswith("--")}
+
+
 def settings() -> dict[str, Any]:
     """The vars of dbt_project.yml with their defaults."""
     return yaml.safe_load((PROJECT / "dbt_project.yml").read_text(encoding="utf-8"))["vars"]
@@ -49,16 +70,16 @@ def page() -> str:
             comment.append(line[4:])
         elif found := re.match(r"  (\w+):", line):
             meaning, _, change = " ".join(comment).partition(" A change ")
-            shown = (
-                found[1],
-                default(settings()[found[1]]),
-                meaning,
-                change.rstrip(".") or "holds from the next build on",
-            )
-            rows.append("| `{}` | {} | {} | {} |\n".format(*(re.sub(r"[<|>]", r"\\\g<0>", cell) for cell in shown)))
+            change = change.rstrip(".") or "holds from the next build on"
+            cells = (f"`{found[1]}`", default(settings()[found[1]]), meaning, change)
+            rows.append(f"| {' | '.join(re.sub('[<|>]', escaped, cell) for cell in cells)} |\n")
         elif not line:
             comment = []
     return HEAD + "".join(rows)
+
+
+def escaped(found: re.Match[str]) -> str:
+    return f"\\{found[0]}"
 
 
 def default(value: Any) -> str:
