@@ -23,6 +23,7 @@ import killer
 import pytest
 from conftest import AS_A_SYNC, HOUR, PROJECT, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, link_project, ndjson
 from headrace import cli, prometheus
+from headrace.build import KEPT
 from headrace.cli import plain
 from headrace.errors import LoadError, UsageError
 from headrace.failures import lasts
@@ -97,6 +98,8 @@ def test_an_event_that_no_build_gets_past_is_left_out_and_comes_back(warehouse: 
     put(feed, "a.ndjson", NOW - timedelta(hours=1), recent("good"), recent("poison"))
     said = sync(warehouse, feed, 1)
     assert "int_parsed_events" in said
+    assert "the queue is kept for the next build" in said
+    assert KEPT in (PROJECT / "macros" / "queue.sql").read_text()  # by which the build knows that it is
     assert "no number\\x1b[2J" in said
     assert "headrace skip EVENT_ID" in said
     assert "Traceback" not in said
