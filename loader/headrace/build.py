@@ -86,7 +86,10 @@ def build(
     # Macros read it in dbt_metadata_envs, which no parse depends on: versions.claim has looked.
     os.environ["DBT_ENV_CUSTOM_ENV_HEADRACE_SYNC"] = "1"
     reset_metadata_vars()
-    outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
+    try:
+        outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
+    finally:
+        del os.environ["DBT_ENV_CUSTOM_ENV_HEADRACE_SYNC"]
     cleanup_connections()  # type: ignore[no-untyped-call]
     warehouse_of(target).after_build()
     if outcome.success:
