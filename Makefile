@@ -41,7 +41,7 @@ test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on
 	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist loadgroup
 
 test-walks: setup ## install the wheel into an environment of its own, and do what people do in their first days
-	$(BIN)/python -m pytest -m examples tests/test_walks.py
+	$(BIN)/python -m pytest -m "examples and not soak" tests/test_walks.py
 
 test-examples: setup $(VENV)-airflow/ready $(VENV)-dagster/ready ## run what examples/ has for cron, systemd, GitHub Actions, Airflow, Dagster and Docker
 	$(BIN)/python -m pytest -m examples tests/test_examples.py
@@ -53,9 +53,9 @@ $(VENV)-airflow/ready $(VENV)-dagster/ready:
 	$(PIP) $(PACKAGES)
 	touch $@
 
-soak: setup ## run the property and kill tests for hours rather than minutes
+soak: setup ## run the property and kill tests for hours rather than minutes, and walks and upgrades under all that is here
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 HEADRACE_TEST_SEEDS="1 2 3 4 5 6 7 8" \
-		$(BIN)/python -m pytest -m "not warehouses" tests/test_kill.py tests/test_history.py tests/test_models.py tests/test_marts.py tests/test_order.py tests/test_rebuild.py tests/test_selectors.py
+		$(BIN)/python -m pytest -m "not warehouses" tests/test_kill.py tests/test_history.py tests/test_models.py tests/test_marts.py tests/test_order.py tests/test_rebuild.py tests/test_upgrade.py tests/test_walks.py tests/test_selectors.py
 
 lint: setup ## check style and types of Python and SQL
 	$(BIN)/ruff check .

@@ -1,10 +1,37 @@
 {% macro renew_outdated_tables() -%}
     {%- if execute and flags.WHICH in ('run', 'build') -%}
+        {%- do refuse_tables_of_a_newer_version() -%}
         {%- do add_missing_columns() -%}
         {%- if not flags.FULL_REFRESH -%}
             {%- do drop_outdated_tables() -%}
         {%- endif -%}
     {%- endif -%}
+{%- endmacro %}
+
+
+{% macro version_of_headrace() -%}
+    {{ return('0.1.0') }}
+{%- endmacro %}
+
+
+{% macro refuse_tables_of_a_newer_version() -%}
+    {#- A sync has looked, and says so: its builds need no statement for that. -#}
+    {%- set versions = none if 'HEADRACE_SYNC' in dbt_metadata_envs else made_by_loader('versions') -%}
+    {%- if versions -%}
+        {%- set here = numbers_of(version_of_headrace()) -%}
+        {%- for row in run_query('select version from ' ~ versions).rows if numbers_of(row[0]) > here -%}
+            {%- do exceptions.raise_compiler_error(
+                'headrace ' ~ row[0] ~ ' has written to ' ~ versions.schema ~ ', and these models are of '
+                ~ version_of_headrace() ~ ', which does not know its tables: take those of ' ~ row[0]
+                ~ ' or newer; docs/upgrade.md says how to go back'
+            ) -%}
+        {%- endfor -%}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro numbers_of(version) -%}
+    {{ return(modules.re.findall('[0-9]+', version)[:3] | map('int') | list) }}
 {%- endmacro %}
 
 
@@ -51,6 +78,14 @@
                 {%- do added.append(api.Column(column.name, warehouse_type(column.data_type))) -%}
             {%- endfor -%}
             {%- do alter_relation_add_remove_columns(built(name), added, none) -%}
+            {#- What no row may lack, and what a version without the column meant. -#}
+            {%- set meant = {'_source_event_id': 'event_id', '_is_reordered': 'false'} -%}
+            {%- for column in lacking if name == 'events' and column.name in meant -%}
+                {%- do run_query(
+                    'update ' ~ built(name) ~ ' set ' ~ column.name ~ ' = ' ~ meant[column.name]
+                    ~ ' where ' ~ column.name ~ ' is null'
+                ) -%}
+            {%- endfor -%}
             {#- Reading the columns has begun a transaction, where the warehouse has such. -#}
             {%- do adapter.commit() -%}
         {%- endif -%}
@@ -60,19 +95,24 @@
 
 {% macro drop_outdated_tables() -%}
     {%- set parsed = graph.nodes['model.headrace.int_parsed_events'] -%}
-    {%- set relation = built('int_parsed_events') -%}
+    {%- set tables = graph.nodes.values()
+        | selectattr('package_name', 'equalto', 'headrace')
+        | selectattr('resource_type', 'equalto', 'model')
+        | selectattr('config.materialized', 'equalto', 'incremental')
+        | rejectattr('config.full_refresh', 'equalto', false)
+        | rejectattr('unique_id', 'equalto', parsed.unique_id) | list -%}
     {%- set added = var('event_catalogue_additions').values() | sum(start=[]) | map(attribute='name') | list -%}
-    {%- set lacking = [] -%}
+    {%- set signs = [] -%}
     {%- for name in ('int_parsed_events', 'int_page_views') if built(name) is not none -%}
-        {%- do lacking.extend(columns_that_lack(name, built(name)) | rejectattr('name', 'in', added)) -%}
+        {%- do signs.extend(columns_that_lack(name, built(name)) | rejectattr('name', 'in', added)) -%}
     {%- endfor -%}
-    {%- if relation is not none and lacking -%}
-        {%- set tables = graph.nodes.values()
-            | selectattr('package_name', 'equalto', 'headrace')
-            | selectattr('resource_type', 'equalto', 'model')
-            | selectattr('config.materialized', 'equalto', 'incremental')
-            | rejectattr('config.full_refresh', 'equalto', false)
-            | rejectattr('unique_id', 'equalto', parsed.unique_id) | list -%}
+    {%- if built('int_parsed_events') is none -%}
+        {#- What is made from it is there without it: by a version that had no such table. -#}
+        {%- for table in tables if parsed.unique_id in table.depends_on.nodes and built(table.name) is not none -%}
+            {%- do signs.append(table) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if signs -%}
         {#- The parsed events go last: they tell the next build that this one was killed on its way here. -#}
         {%- do tables.append(parsed) -%}
         {%- if tables | map(attribute='unique_id') | reject('in', selected_resources) | list -%}
@@ -87,7 +127,9 @@
         ) -%}
         {#- int_session_days has taken the place of int_device_days, touched that of the others. -#}
         {%- for name in ('int_device_days', 'touched_days', 'touched_sessions') -%}
-            {%- do adapter.drop_relation(relation.incorporate(path={'identifier': name})) -%}
+            {%- do adapter.drop_relation(api.Relation.create(
+                database=parsed.database, schema=parsed.schema, identifier=name, type='table'
+            )) -%}
         {%- endfor -%}
         {%- for table in tables -%}
             {%- do adapter.drop_relation(api.Relation.create(

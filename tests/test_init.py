@@ -325,3 +325,5 @@ def test_the_version_is_said_alike() -> None:
     """sync holds the version of the models against its own."""
     assert yaml.safe_load((PROJECT / "dbt_project.yml").read_text())["version"] == __version__
     assert re.search(r'^version = "(.*)"$', (PROJECT / "pyproject.toml").read_text(), re.MULTILINE)[1] == __version__
+    macros = (PROJECT / "macros" / "upgrade.sql").read_text()
+    assert re.search(r"macro version_of_headrace.*\s*\{\{ return\('(.*)'\)", macros)[1] == __version__

@@ -968,6 +968,20 @@ def test_tables_of_an_earlier_version_are_made_anew(warehouse):
     assert warehouse.published()["product_marts.sessions"][0] == tables["product_marts.sessions"][0]
 
 
+def test_models_of_an_older_version_than_has_written_there_are_not_built(warehouse):
+    """By dbt alone; `headrace sync` has a look of its own. 0.10 is newer than 0.9, and a candidate than none."""
+    warehouse.load([event("a")], "f1")
+    warehouse.execute("create table product.versions as select '0.0.9' as version")
+    warehouse.run()
+    warehouse.load([event("b")], "f2")
+    warehouse.execute("insert into product.versions values ('0.10.0rc1')")
+    refused = warehouse.dbt("build")
+    assert not refused.success
+    assert "headrace 0.10.0rc1 has written to product, and these models are of 0.1.0" in str(refused.exception)
+    assert warehouse.count("product.events") == 1
+    assert warehouse.count("product.raw_events") == 1
+
+
 def bare(macro: str) -> str:
     """The name by which models call a macro, from what an engine calls its own."""
     return macro.rpartition("__")[2].removeprefix("headrace_")

@@ -23,6 +23,7 @@ import killer
 import pytest
 from conftest import AS_A_SYNC, HOUR, PROJECT, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, link_project, ndjson
 from headrace import cli, prometheus
+from headrace.build import KEPT
 from headrace.cli import plain
 from headrace.errors import LoadError, UsageError
 from headrace.failures import lasts
@@ -97,6 +98,8 @@ def test_an_event_that_no_build_gets_past_is_left_out_and_comes_back(warehouse: 
     put(feed, "a.ndjson", NOW - timedelta(hours=1), recent("good"), recent("poison"))
     said = sync(warehouse, feed, 1)
     assert "int_parsed_events" in said
+    assert "the queue is kept for the next build" in said
+    assert KEPT in (PROJECT / "macros" / "queue.sql").read_text()  # by which the build knows that it is
     assert "no number\\x1b[2J" in said
     assert "headrace skip EVENT_ID" in said
     assert "Traceback" not in said
@@ -246,6 +249,7 @@ def test_each_reason_to_be_red() -> None:
     assert "newest published hour" in problems(newest_hour=old)[0]
     assert problems(newest_hour=None) == []  # a feed of loose files
     assert "newest published event" in problems(newest_event=old)[0]
+    assert "events is gone" in problems(lost=["events", "sessions"])[0]
     assert "stands still" in problems(feeds=[FeedStatus("f", now, now, old, 0, 0.0, None)])[0]
     assert "2 files wait" in problems(feeds=[FeedStatus("f", old, old, now, 2, 0.0, None)])[0]
     assert problems(feeds=[FeedStatus("f", now, now, now, 2, 0.0, None)]) == []  # they came after the last sync
@@ -603,6 +607,45 @@ def test_the_volume_of_an_hour_is_told_beside_what_is_usual(warehouse: Warehouse
     said = warehouse.headrace("status", "--format", "prometheus")
     assert [line.rpartition(" ")[2] for line in said.splitlines() if line.startswith("headrace_hour_")] == ["3", "2"]
     assert status(warehouse)["volume"] == {"rows": 3, "usual_rows": 2}
+
+
+def test_what_was_published_and_dropped_is_red(tmp_path: Path, warehouse: Warehouse) -> None:
+    put(tmp_path / "feed", "a.ndjson", NOW, recent("a"))
+    leave_out(warehouse.project, *UNREAD, TESTS)
+    warehouse.headrace("sync", tmp_path / "feed")
+    assert status(warehouse, "--max-age", "3h")["lost"] == []
+    execute(warehouse, "drop view product_marts.pages", "drop view product_marts.elements")
+    said = warehouse.headrace("status", "--max-age", "3h", status=1)
+    assert "headrace: 2 of the published views are gone or can't be read, such as" in said
+    assert '"product_marts"."elements": `headrace sync` makes them again' in said
+    asked = warehouse.headrace("show", status=1)
+    assert "lacks product_marts.pages, product_marts.elements, which `show` asks: disabled in the project" in asked
+    warehouse.headrace("sync", tmp_path / "feed")
+    assert status(warehouse, "--max-age", "3h")["lost"] == []
+
+    # A build makes it again, without rows.
+    back = "events is gone or empty: `headrace backfill FEED --since HOUR`"
+    execute(warehouse, "drop table product.events cascade")
+    assert back in warehouse.headrace("status", "--max-age", "3h", status=1)
+    warehouse.headrace("sync", tmp_path / "feed")
+    assert warehouse.rows("select count(*) from {p}.events") == [(0,)]
+    assert back in warehouse.headrace("status", "--max-age", "3h", status=1)
+    warehouse.headrace("backfill", tmp_path / "feed", "--since", f"{NOW:%Y-%m-%dT%H:%M}")
+    assert status(warehouse, "--max-age", "3h")["lost"] == []
+
+
+def test_two_spellings_of_a_schema_are_one_line(tmp_path: Path, warehouse: Warehouse) -> None:
+    execute(warehouse, "create schema Product")
+    put(tmp_path / "feed", "a.ndjson", NOW, recent("a"))
+    said = warehouse.headrace("sync", tmp_path / "feed", status=2)
+    assert "has the schema 'Product', which to DuckDB is the same as 'product'" in said
+    assert said.count("headrace:") == 1
+
+
+def execute(warehouse: Warehouse, *statements: str) -> None:
+    with duckdb.connect(str(warehouse.database)) as connection:
+        for statement in statements:
+            connection.execute(statement).fetchall()
 
 
 def test_what_is_not_there_is_not_green(tmp_path: Path, warehouse: Warehouse) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml  # type: ignore[import-untyped, unused-ignore]
 from dbt.adapters.factory import cleanup_connections
 from dbt.cli.main import dbtRunner
+from dbt_common.events.functions import reset_metadata_vars
 
 from .errors import BuildError
 from .failures import words
@@ -82,7 +83,13 @@ def build(
         if variable not in os.environ:
             arguments += [option, str(target.work_dir / name)]
     os.environ.setdefault("DBT_WRITE_JSON", "false")  # a manifest for nobody to read, in a tenth of the time of a build
-    outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
+    # Macros read it in dbt_metadata_envs, which no parse depends on: versions.claim has looked.
+    os.environ["DBT_ENV_CUSTOM_ENV_HEADRACE_SYNC"] = "1"
+    reset_metadata_vars()
+    try:
+        outcome = dbtRunner(callbacks=[ended]).invoke(arguments)
+    finally:
+        del os.environ["DBT_ENV_CUSTOM_ENV_HEADRACE_SYNC"]
     cleanup_connections()  # type: ignore[no-untyped-call]
     warehouse_of(target).after_build()
     if outcome.success:

@@ -396,6 +396,8 @@ def _print_status(now: Status) -> None:
     output.print(plain(now.target))
     line("published", f"up to the hour {_ago(now.newest_hour)}" if now.newest_hour else "no hour")
     line("newest event", _ago(now.newest_event))
+    if now.lost:
+        line("lost", f"{', '.join(now.lost[:NAMED_FILES])}: gone, empty or unreadable")
     if now.failing:
         line("builds", f"fail since {_ago(now.failing.since)} ({now.failing.builds:,}): {now.failing.message}")
     line("newest load", _ago(now.newest_load))

@@ -149,7 +149,7 @@ class Feed:
             raise UsageError(f"{shown(address)}: {error}{remedy}") from None
         if isinstance(store, LocalFileSystem):
             path = Path(root)
-            root = str(path.resolve() if ".." in path.parts else path)  # a link keeps its name
+            root = (path.resolve() if ".." in path.parts else path).as_posix()  # a link keeps its name
             if not _is_text(root):
                 raise UsageError(f"{_as_text(root)}: a feed needs an address in UTF-8")
         return cls(shown(address), store, root.rstrip("/") or root, *_base(store, address, root))
@@ -365,7 +365,8 @@ def _scanned(folder: str) -> Iterator[dict[str, Any]]:
     """What is in a folder on disk, links as what they point to; what can't be looked at, with the reason."""
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            info: dict[str, Any] = {"name": entry.path, "type": "other", "size": 0}
+            # With slashes on Windows, too, as fsspec has it.
+            info: dict[str, Any] = {"name": f"{folder.rstrip('/')}/{entry.name}", "type": "other", "size": 0}
             try:
                 if entry.is_dir():
                     info["type"] = "directory"

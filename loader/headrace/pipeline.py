@@ -18,7 +18,7 @@ from dlt.common.storages.load_package import create_load_id
 from dlt.extract import storage as dlt_storage
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from .errors import HeadraceError
+from .errors import HeadraceError, UsageError
 from .target import Target
 from .warehouses import class_of, warehouse_of
 
@@ -69,8 +69,10 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
             with client_of(pipeline) as client:
                 is_there = client.has_dataset()
             connecting = False
-            if not is_there:  # a connection does not see the schema that is made later
-                disconnect(pipeline)
+            if not is_there:
+                if is_changed and warehouse.file:
+                    _refuse_another_spelling(pipeline, target)
+                disconnect(pipeline)  # a connection does not see the schema that is made later
             if warehouse.file:  # while a connection is open, dlt's steps don't each close the file, a checkpoint
                 held: Any = pipeline.sql_client()
                 opened.enter_context(held)
@@ -95,6 +97,21 @@ def connected(target: Target, loads: bool = False, writes: bool = False) -> Iter
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_another_spelling(pipeline: dlt.Pipeline, target: Target) -> None:
+    """DuckDB has one schema of all spellings of a name, by the first of them; dlt and dbt look for their own."""
+    found = query(
+        pipeline,
+        "select schema_name from information_schema.schemata "
+        "where catalog_name = current_database() and lower(schema_name) = lower(%s)",
+        target.schema,
+    )
+    if found:
+        raise UsageError(
+            f"{target.label} has the schema {found[0][0]!r}, which to DuckDB is the same as {target.schema!r}, "
+            "but not to dbt: spell it like that in the profile"
+        )
 
 
 def _later_ids(newest: str | None) -> Iterator[str]:

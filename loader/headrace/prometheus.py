@@ -49,6 +49,7 @@ def _gauges(now: Status) -> Iterator[tuple[str, str, Samples]]:
     )
     since = _seconds(now.failing.since) if now.failing else None
     yield "failing_since_timestamp_seconds", "When the first of these builds began.", one(since)
+    yield "lost_relations", "What was published, and is gone or can't be read.", one(len(now.lost))
     rejected: Samples = [({"reason": found.reason}, found.rows) for found in now.rejected]
     yield "rejected_rows", "Rows that could not be loaded.", rejected
     states = {**now.files, "unread": len(now.unread)}

@@ -6,6 +6,7 @@ only after a while, definitions that change, and a file that is written again wi
 
 import filecmp
 import gzip
+import os
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -693,7 +694,9 @@ def write_feed(out: Path, hours: int, events_per_hour: int, seed: int, file_form
     counts: Counter[str] = Counter()
     for hour in range(hours):
         start = FIRST_HOUR + timedelta(hours=hour)
-        ingested, stable = f"ingested_time={start}", _iso(hour * HOUR - LATE)
+        # Windows has no colons in names.
+        ingested = f"ingested_time={start}".replace(":", "%3A" if os.name == "nt" else ":")
+        stable = _iso(hour * HOUR - LATE)
         counts["definition_files"] += _write_definitions(out, hour, ingested, f"part-0000.{file_format}")
         new, repeats = feed.hour(hour)
         counts["duplicates"] += sum(event.event_type is not None for event in repeats)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import dlt
 from dlt.common.destination.exceptions import DestinationException
 
 from .errors import LoadError
 from .pipeline import connected, is_missing
 from .target import Target
+from .views import can_be_read
 
 QUESTIONS = {
     "What is there": """
@@ -47,7 +49,7 @@ def show(target: Target) -> list[Answer]:
     """Ask the models a few questions.
 
     Raises:
-        LoadError: nothing has been built in this target yet.
+        LoadError: nothing has been built in this target yet, or it lacks marts that are asked.
     """
     answers = []
     with connected(target) as pipeline:
@@ -67,5 +69,17 @@ def show(target: Target) -> list[Answer]:
                 except DestinationException as error:
                     if not is_missing(pipeline, error):
                         raise
-                    raise LoadError(f"{target.label} has no models to look at yet: run `headrace sync`") from error
+                    raise LoadError(f"{target.label} {_lacks(pipeline, target)}") from error
     return answers
+
+
+def _lacks(pipeline: dlt.Pipeline, target: Target) -> str:
+    """Why a question can't be asked, in words."""
+    if not can_be_read(pipeline, f"{target.schema}.events"):
+        return "has no models to look at yet: run `headrace sync`"
+    names = [f"{target.schema}_marts.{name}" for name in ("sessions", "users", "devices", "pages", "elements")]
+    missing = [name for name in names if not can_be_read(pipeline, name)]
+    return (
+        f"lacks {', '.join(missing)}, which `show` asks: disabled in the project, or dropped, "
+        "and then `headrace sync` makes them again"
+    )

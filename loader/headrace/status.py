@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any
@@ -13,6 +13,7 @@ import dlt
 from dbt.clients.yaml_helper import load_yaml_text
 from dlt.common.destination.exceptions import DestinationException
 
+from . import views
 from .errors import HeadraceError
 from .feed import Feed, shown
 from .ledger import COMPLETE, NEWEST, QUEUED, UNREAD, plan_of
@@ -20,6 +21,8 @@ from .pipeline import connected, query
 from .redo import Request, waiting
 from .skip import Skipped, skipped
 from .target import Target
+
+EVENTS = "events"
 
 AHEAD = timedelta(days=1)
 """What lies further ahead does not tell how new a feed is: an hour of the year 9999 would hide that it stands still."""
@@ -105,6 +108,8 @@ class Status:
     """Days that wait to be done again."""
     volume: Volume | None = None
     """Of the newest published hour."""
+    lost: list[str] = field(default_factory=list)
+    """What a green build has published, and can't be read now; events also when it is empty."""
 
     def problems(self, max_age: timedelta) -> Iterator[str]:
         """Why what is published is older than that, or will be; nothing when all is well."""
@@ -113,6 +118,13 @@ class Status:
             yield f"builds fail since {_utc(self.failing.since)}: {self.failing.message}"
         if self.queued_since and self.queued_since < oldest:
             yield f"loads wait for a green build since {_utc(self.queued_since)}"
+        if EVENTS in self.lost:
+            yield "events is gone or empty: `headrace backfill FEED --since HOUR` brings back what its files hold"
+        elif self.lost:
+            yield (
+                f"{len(self.lost)} of the published views are gone or can't be read, such as {self.lost[0]}: "
+                "`headrace sync` makes them again"
+            )
         if self.redo and self.redo[0].since < oldest:
             yield f"days wait to be done again since {_utc(self.redo[0].since)}: {self.redo[0].reason}"
         if self.newest_event is None:
@@ -205,7 +217,13 @@ def status(target: Target) -> Status:
             export_until=None if _has_cut(target) else _export_until(pipeline, ledger),
             unread=[path for (path,) in unread],
             volume=_volume(pipeline, latest, published[0][0]) if published and published[0][0] else None,
+            lost=_lost(pipeline) if published and published[0][1] else [],
         )
+
+
+def _lost(pipeline: dlt.Pipeline) -> list[str]:
+    lost = [] if query(pipeline, f"select 1 from {EVENTS} limit 1") else [EVENTS]
+    return [*lost, *views.unreadable(pipeline)]
 
 
 def _volume(pipeline: dlt.Pipeline, latest: str, newest: datetime) -> Volume | None:

@@ -158,6 +158,10 @@ def _home() -> list[Path]:
 
 def _home_of_nobody() -> Path:
     """A folder for a user without one. Its name can be guessed, so whose it is and who may enter it is looked at."""
+    if not hasattr(os, "getuid"):  # Windows, where this folder is the user's own
+        home = Path(tempfile.gettempdir()) / PACKAGE
+        home.mkdir(exist_ok=True)
+        return home
     home = Path(tempfile.gettempdir()) / f"{PACKAGE}-{os.getuid()}"
     home.mkdir(mode=0o700, exist_ok=True)
     found = home.lstat()

@@ -22,12 +22,25 @@ def stand(pipeline: dlt.Pipeline, made_from: str) -> bool:
     views = query(pipeline, "select relation_name, made_from from built_views order by relation_name")
     if not views or any(found != made_from for _, found in views):
         return False
+    return can_be_read(pipeline, *(name for name, _ in views))
+
+
+def can_be_read(pipeline: dlt.Pipeline, *names: str) -> bool:
+    """Whether relations, as SQL names them, are there and can be read."""
     try:
         with client_of(pipeline) as client:
-            client.execute_sql(" union all ".join(f"select 1 as one from {name} where 1 = 0" for name, _ in views))
+            client.execute_sql(" union all ".join(f"select 1 as one from {name} where 1 = 0" for name in names))
     except DestinationException:
         return False
     return True
+
+
+def unreadable(pipeline: dlt.Pipeline) -> list[str]:
+    """Those of the last green sync's views that are gone or can't be read."""
+    names = [name for (name,) in query(pipeline, "select relation_name from built_views order by relation_name")]
+    if not names or can_be_read(pipeline, *names):
+        return []
+    return [name for name in names if not can_be_read(pipeline, name)]
 
 
 def keep(pipeline: dlt.Pipeline, made_from: str, views: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -191,7 +192,10 @@ class Columns:
     def _duckdb(self, folder: Path, sql: str) -> list[tuple[Any, ...]]:
         link = folder / "file.parquet"  # the file's own name may hold what DuckDB takes for a pattern
         if not link.exists():
-            link.symlink_to(self.path.absolute())
+            try:
+                link.symlink_to(self.path.absolute())
+            except OSError:  # as on Windows, where links are a privilege
+                shutil.copyfile(self.path, link)
         try:
             with duckdb.connect(config={**DUCKDB_SETTINGS, "temp_directory": str(folder / "spilled")}) as connection:
                 return connection.execute(sql.replace(_FILE, _FILE.format(link))).fetchall()
