@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import dlt
 import pyarrow as pa
@@ -17,7 +17,6 @@ from dlt.pipeline.helpers import retry_load
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from . import workers
-from .definitions import lookups
 from .definitions.lookups import Lookups
 from .definitions.model import Definitions
 from .errors import HeadraceError, LoadError
@@ -71,8 +70,26 @@ def packages(files: list[FeedFile]) -> list[list[FeedFile]]:
     return list(groups(files, PACKAGE_BYTES)) or [[]]
 
 
-def load_package(pipeline: dlt.Pipeline, package: Package, loaded: Loaded) -> None:
-    """Load some files in one package of dlt: rows, rejected rows and ledger count together or not at all.
+class Loadable(Protocol):
+    """What goes in one package of dlt."""
+
+    warehouse: Warehouse
+    by_insert: bool
+    scratch: Path
+    """A folder for files, which is deleted after the load."""
+
+    def clear(self) -> None:
+        """Make ready to begin, perhaps once more."""
+
+    def tables(self) -> dict[str, Callable[[], Iterator[Any]]]:
+        """The rows of each staging table, the ledger among the last."""
+
+    def add_to(self, loaded: Loaded) -> None:
+        """Count what was loaded."""
+
+
+def load_package(pipeline: dlt.Pipeline, package: Loadable, loaded: Loaded) -> None:
+    """Load what goes in one package of dlt: rows, rejected rows and ledger count together or not at all.
 
     What fails in passing is tried again from the start of the package, since nobody can tell which of its rows have
     arrived: they are deleted first.
@@ -194,21 +211,14 @@ class Package:
         yield RAW_DEFINITIONS.empty_table()
         yield from self._rows("raw_definitions", [file for file in self.files if file.kind != "events"])
         if self.told:
-            place = {"_file": lookups.PATH, "_dlt_load_id": _load_id()}
-            rows = [{**row, **place, "_position": position} for position, row in enumerate(self.told.rows, 1)]
-            yield pa.Table.from_pylist(rows, schema=RAW_DEFINITIONS)
+            yield self.told.rows_of(load_id())
 
     def _rows(self, table: str, files: list[FeedFile]) -> Iterator[Any]:
-        """The rows of files as Parquet for dlt to import; where the destination takes no files, as tables."""
-        for part in self._parts(table, files):
-            if self.by_insert:
-                yield from _tables(part)
-            else:
-                hints = STAGING[table].empty_table()
-                yield dlt.mark.with_file_import(str(part.path), "parquet", part.rows, hints=hints)
+        """The rows of files, as dlt takes them."""
+        return imported(self._parts(table, files), table, self.by_insert)
 
     def _parts(self, table: str, files: list[FeedFile]) -> Iterator[Part]:
-        into = Into(STAGING[table], _load_id(), self.scratch / table, self.warehouse.max_text_bytes, self.stamps)
+        into = Into(STAGING[table], load_id(), self.scratch / table, self.warehouse.max_text_bytes, self.stamps)
         if len(files) < 2 or sum(map(_size, files)) <= ALONE_BYTES or workers.count() < 2:
             yield from parts(self._tasks(self.feed.fetch(files, self.scratch)), into, self.found)
             return
@@ -272,20 +282,20 @@ class Package:
 
     def loaded_files(self) -> Iterator[pa.Table]:
         """What the ledger shall know of the files."""
-        load_id = _load_id()
+        of = load_id()
         news = [error for path, error in self.found.problems.items() if is_news(path, self.known)]
         if news and not self.found.hashes and not self.feed.is_local:
             raise news[0]  # not one of them can be read: the fault lies elsewhere
-        self.begins(load_id)
+        self.begins(of)
         if self.read_files:
             self._tell("loading what was read")
         yield pa.Table.from_pylist(
             [
-                self._ledger_row(file, load_id)
+                self._ledger_row(file, of)
                 for file in [*self.files, *self.unread]
                 if file.path in self.found.hashes or self._is_to_tell(file)
             ]
-            + ([_ledger_row_of(self.told, load_id)] if self.told else []),
+            + ([self.told.ledger_row(of)] if self.told else []),
             schema=LOADED_FILES,
         )
 
@@ -328,7 +338,7 @@ class Package:
 
     def syncs(self) -> Iterator[pa.Table]:
         """The row of the sync, with the last of its packages."""
-        found = [{**self.sync, "_dlt_load_id": _load_id()}] if self.sync else []
+        found = [{**self.sync, "_dlt_load_id": load_id()}] if self.sync else []
         yield pa.Table.from_pylist(found, schema=SYNCS)
 
     def add_to(self, loaded: Loaded) -> None:
@@ -355,24 +365,18 @@ class Package:
             loaded.unknown_fields.update(tally.unknown_fields)
 
 
-def _ledger_row_of(found: Lookups, load_id: str) -> dict[str, Any]:
-    return {
-        "path": lookups.PATH,
-        "kind": "definitions",
-        "size": len(found.rows),
-        "version": "",
-        "content_hash": found.content_hash,
-        "row_count": len(found.rows),
-        "rejected": 0,
-        "is_recreated": False,
-        "is_merged": False,
-        "is_export": False,
-        "_dlt_load_id": load_id,
-    }
-
-
 def _size(file: FeedFile) -> int:
     return file.size * (COMPRESSED if file.suffix.endswith((".gz", ".zst", ".parquet")) else 1)
+
+
+def imported(parts: Iterable[Part], table: str, by_insert: bool) -> Iterator[Any]:
+    """The rows of a staging table as Parquet for dlt to import; where the destination takes no files, as tables."""
+    for part in parts:
+        if by_insert:
+            yield from _tables(part)
+        else:
+            hints = STAGING[table].empty_table()
+            yield dlt.mark.with_file_import(str(part.path), "parquet", part.rows, hints=hints)
 
 
 def _tables(part: Part) -> Iterator[pa.Table]:
@@ -381,5 +385,6 @@ def _tables(part: Part) -> Iterator[pa.Table]:
             yield file.read_row_group(group)
 
 
-def _load_id() -> str:
+def load_id() -> str:
+    """The id of the package that dlt is extracting."""
     return dlt.current.load_package_state()["load_id"]

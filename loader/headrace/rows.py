@@ -37,6 +37,7 @@ RAW_EVENTS = pa.schema(
         ("_element_stamp", pa.string()),
         ("_event_stamp", pa.string()),
         ("_matcher_version", pa.int64()),
+        ("_content_hash", pa.string()),
         ("_is_restamped", pa.bool_()),
         ("_file", pa.string()),
         ("_position", pa.int64()),
@@ -118,7 +119,7 @@ EVENT_FIELDS: dict[str, Any] = {
 """The fields of an event in NDJSON, in the order of `RAW_EVENTS`."""
 
 PROPERTIES = ("event_properties", "source_properties")
-UNSTAMPED = ("_page_stamp", "_element_stamp", "_event_stamp", "_matcher_version", "_is_restamped")
+UNSTAMPED = ("_page_stamp", "_element_stamp", "_event_stamp", "_matcher_version", "_content_hash", "_is_restamped")
 """The columns of which a feed says nothing."""
 
 IDS = ("device_id", "session_id", "view_id")

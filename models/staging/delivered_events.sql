@@ -89,7 +89,9 @@ with delivered as (
         {%- for column in columns %}
         landed_rows.{{ column }},
         {%- endfor %}
-        case when landed_rows.event_type is not null then {{ hash_of(content) }} end as content_hash
+        case
+            when landed_rows.event_type is not null then coalesce(landed_rows._content_hash, {{ hash_of(content) }})
+        end as content_hash
     {{ in_batch }}
 ),
 

@@ -18,10 +18,12 @@ from typing import Any
 
 import dlt
 import msgspec
+import pyarrow as pa
 import xxhash
 from dlt.common.destination.exceptions import DestinationException
 
 from ..pipeline import query
+from ..rows import RAW_DEFINITIONS
 from . import FILE_NAME
 from .model import Definition, Definitions
 
@@ -39,6 +41,33 @@ class Lookups:
 
     rows: list[dict[str, Any]]
     content_hash: str
+
+    def rows_of(self, load_id: str) -> pa.Table:
+        """The rows of `raw_definitions` of a load."""
+        place = {"_file": PATH, "_dlt_load_id": load_id}
+        rows = [{**row, **place, "_position": position} for position, row in enumerate(self.rows, 1)]
+        return pa.Table.from_pylist(rows, schema=RAW_DEFINITIONS)
+
+    def ledger_row(self, load_id: str) -> dict[str, Any]:
+        """What the ledger shall know of them."""
+        return ledger_row(PATH, "definitions", len(self.rows), load_id) | {"content_hash": self.content_hash}
+
+
+def ledger_row(path: str, kind: str, rows: int, load_id: str) -> dict[str, Any]:
+    """The ledger's row of what is loaded and is no file of a feed."""
+    return {
+        "path": path,
+        "kind": kind,
+        "size": 0,
+        "version": "",
+        "row_count": rows,
+        "rejected": 0,
+        "wrong_clock": 0,
+        "is_recreated": False,
+        "is_merged": False,
+        "is_export": False,
+        "_dlt_load_id": load_id,
+    }
 
 
 def changed(
@@ -109,7 +138,7 @@ def _archived(pipeline: dlt.Pipeline, definitions: Definitions) -> Iterator[dict
 
 
 class _Authors:
-    """Who wrote a definition and when, as git tells it of its lines; nothing where there is no git, or not all of it."""
+    """Who wrote a definition and when, as git tells it of its lines; nothing where git is not there, or not whole."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -45,6 +45,7 @@ TOKEN = re.compile(r'[{}\[\],:]|[^\s{}\[\],:"]+')
 
 ABSENT = Raw(b"")
 OBJECT = msgspec.json.Decoder(dict[str, Any])
+MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Source(NamedTuple):
@@ -369,6 +370,25 @@ def _target_at(text: str) -> int:
             return at
         depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(word, 0)
         wants_key = depth == 1 and word in "{,"
+
+
+def unstamped(text: str, stamp: str | None, key: str | None = None) -> str:
+    """An object without the members that a stamp put into it, or into its member `key`.
+
+    A warehouse that keeps JSON in its own spelling gives another text than was loaded; the rest is put together then.
+    """
+    if stamp is None:
+        return text
+    place = f'"{key}":{{' if key else "{"
+    if place + stamp in text and (key or text.startswith("{")):
+        return text.replace(place + stamp, place, 1)
+    members = MEMBERS.decode(text)
+    if key:
+        members[key] = Raw(unstamped(bytes(members[key]).decode(), stamp).encode())
+    else:
+        for name in MEMBERS.decode("{" + stamp.removesuffix(",") + "}"):
+            members.pop(name, None)
+    return msgspec.json.encode(members).decode()
 
 
 def _within(

@@ -38,6 +38,9 @@ class Warehouse(ABC):
     time_type: ClassVar[str] = "timestamptz"
     """Likewise, of a point in time."""
 
+    json_text: ClassVar[str] = "cast({} as varchar)"
+    """The text of a column of JSON."""
+
     max_text_bytes: ClassVar[int | None] = None
     """The longest text that it holds, where it is less than a line of a feed may have. Rows with more are rejected."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import dlt
 
@@ -27,6 +27,8 @@ PASSING_NAMES = {"RetryError", "TransportError"}
 
 class BigQuery(Warehouse):
     """A dataset of BigQuery."""
+
+    json_text: ClassVar = "to_json_string({})"
 
     text_type = "string"
     time_type = "timestamp"

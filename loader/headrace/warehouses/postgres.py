@@ -8,7 +8,7 @@ import re
 import select
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg2
 import psycopg2._psycopg
@@ -32,6 +32,8 @@ LAST_SQLSTATE = re.compile(r"\b[0-9A-Z]{5}\s*$")
 
 class Postgres(Warehouse):
     """A schema of PostgreSQL."""
+
+    json_text: ClassVar = "cast({} as text)"
 
     def connect(self) -> Any:
         """With the arguments that the adapter hands to psycopg2."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import dlt
 
@@ -21,6 +21,8 @@ PASSING_NAMES = {"HTTPClientError"}
 
 class Redshift(Warehouse):
     """A schema of Redshift."""
+
+    json_text: ClassVar = "json_serialize({})"
 
     max_text_bytes = 65_535
 

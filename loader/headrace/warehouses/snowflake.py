@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import dlt
 
@@ -37,6 +37,8 @@ NO_SCHEMA = 90106
 
 class Snowflake(Warehouse):
     """A schema of Snowflake."""
+
+    json_text: ClassVar = "to_json({})"
 
     time_type = "timestamp_tz"
 
