@@ -37,6 +37,7 @@ from rich.table import Table
 from .errors import HeadraceError
 
 if TYPE_CHECKING:
+    from .definitions.apply import Applied
     from .ledger import Plan
     from .load import ProgressCallback
     from .status import Status
@@ -547,6 +548,44 @@ def try_value(project_dir: Path | None, value: str, as_json: bool) -> None:
         output.print("matches   nothing")
 
 
+@definitions.command()
+@click.option("--since", type=DAY, required=True, help="The first day (UTC).")
+@click.option(
+    "--dry-run", is_flag=True, help="Say how many events each definition would win or lose, by day, and stop."
+)
+@as_json_option
+@with_variables
+@on_target
+def apply(target: Any, since: datetime, dry_run: bool, as_json: bool) -> None:
+    """Stamp the events that were loaded before as if they were loaded with the definitions of now.
+
+    They are read where they lie, without the feed's files, and only those of which the stamps change. The marts name
+    pages and elements by the definitions of now without this.
+    """
+    from . import sync as run
+
+    if dry_run:
+        with _progress() as tell:
+            found = run.apply(target, tell, since.date(), is_dry=True)
+        _print_moves(found, as_json)
+    else:
+        _print_summary(f"since {since.date()}", as_json, lambda tell: run.apply(target, tell, since.date()))
+
+
+def _print_moves(applied: Applied, as_json: bool) -> None:
+    """By day and definition, how many events more or less have it."""
+    moves = sorted((day, kind, name, count) for (kind, name, day), count in applied.moves.items() if count)
+    if as_json:
+        rows = [{"day": str(day), "kind": kind, "id": name, "events": count} for day, kind, name, count in moves]
+        click.echo(json.dumps({**applied.counts(), "moves": rows}, indent=2))
+        return
+    for day, kind, name, count in moves:
+        output.print(plain(f"{day}  {kind:<7}  {name}  {count:+,}"))
+    output.print(
+        f"{applied.read:,} events read; {applied.stamped:,} on {len(applied.days):,} days would be stamped anew"
+    )
+
+
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--hours", default=6, show_default=True, type=click.IntRange(1), help="Hours of events.")
@@ -679,7 +718,7 @@ def _lines(now: Callable[[], _Seen]) -> Iterator[Callable[[_Seen, bool], None]]:
         ended.set()
 
 
-def _print_summary(what: str, as_json: bool, run: Callable[[ProgressCallback], Summary | Rebuilt]) -> None:
+def _print_summary(what: str, as_json: bool, run: Callable[[ProgressCallback], Summary | Rebuilt | Applied]) -> None:
     started = time.monotonic()
     with _progress() as tell:
         summary = run(tell)

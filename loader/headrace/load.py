@@ -59,8 +59,7 @@ def load(
         plan = plan_of(pipeline, feed, span)
         if span.everything:
             forget_unread(pipeline, feed, plan)
-        known = plan.known.get(lookups.PATH)
-        told = lookups.changed(pipeline, definitions, target.project_dir, known.content_hash if known else None)
+        told = lookups.waiting(pipeline, definitions, target.project_dir)
         loaded = Loaded(unchanged_files=len(plan.unchanged), listing=plan.listing)
         done = 0
         for files in packages(plan.files):

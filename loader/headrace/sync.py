@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
 
 import dlt
 
 from . import ledger, redo, views
-from .definitions import definitions_of
+from .definitions import definitions_of, lookups
+from .definitions.lookups import Lookups
+from .definitions.model import Definitions
 from .errors import BuildError, HeadraceError
 from .feed import Feed
 from .idle import Call, fingerprint
 from .ledger import NEWEST, QUEUED, Plan, Span, plan_of
 from .load import ProgressCallback, load, replay
 from .lock import alone
-from .package import Loaded
+from .package import Loaded, load_package
 from .pipeline import connected, query
+from .reading import Part
 from .target import Target
 from .warehouses import warehouse_of
+
+if TYPE_CHECKING:
+    from .definitions.apply import Applied
 
 NAMED_FILES = 20
 """So many files that are not read a sync names, and as many status."""
@@ -201,6 +209,53 @@ def rebuild(target: Target, progress: ProgressCallback, since: date, until: date
             reason = f"headrace rebuild --since {since}{f' --until {until}' if until else ''}"
             redo.ask(pipeline, target, found, reason)
         return Rebuilt(target.label, found, _build(target, progress, said), said)
+
+
+def apply(target: Target, progress: ProgressCallback, since: date, is_dry: bool = False) -> Applied:
+    """Stamp the events since a day as if they were loaded with today's definitions.
+
+    Args:
+        target: where.
+        progress: is told how far it is.
+        since: the first day (UTC), by the time that is believed.
+        is_dry: count what would change, and change nothing.
+
+    Raises:
+        HeadraceError: see definitions_of, Application, alone and build. The same call goes on after it was cut short.
+    """
+    from .definitions.apply import Application, Applied, Restamped
+
+    definitions = definitions_of(target.project_dir) or Definitions()
+    applied = Applied(target.label)
+    if is_dry:
+        progress("looking for events to stamp")
+        with connected(target) as pipeline:
+            Application(pipeline, target, definitions, since).count(applied)
+        return applied
+    folder = target.work_dir / "stamps"
+
+    def load(parts: list[Part], told: Lookups | None = None) -> None:
+        with connected(target, loads=True) as pipeline:
+            load_package(pipeline, Restamped(target, parts, told), Loaded())
+
+    with alone(target):
+        with connected(target, loads=True) as pipeline:
+            ledger.discard_unfinished(pipeline)
+            told = lookups.waiting(pipeline, definitions, target.project_dir)
+        if told:
+            load([], told)
+        _build(target, progress, applied.said)
+        progress("looking for events to stamp")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        with connected(target, writes=True) as pipeline:
+            loads = list(Application(pipeline, target, definitions, since).parts(folder, applied))
+        for number, parts in enumerate(loads, 1):
+            progress("stamping", number, len(loads))
+            load(parts)
+            _build(target, progress, applied.said)
+        shutil.rmtree(folder)
+    return applied
 
 
 def days_of(target: Target, since: date, until: date | None = None) -> redo.Days:

@@ -86,12 +86,26 @@ class Suspects:
 class Applied:
     """What was stamped anew, or would be."""
 
+    label: str
     read: int = 0
     """Events that were read, as they may have to be stamped otherwise."""
     stamped: int = 0
     days: set[date] = field(default_factory=set)
     moves: Counter[tuple[str, str, date]] = field(default_factory=Counter)
     """By kind, definition and day, how many more events have it."""
+    said: list[str] = field(default_factory=list)
+    """By the builds."""
+
+    def counts(self) -> dict[str, int | None]:
+        """The numbers of the closing table: events that were read, those that were stamped anew, and their days."""
+        return {"read": self.read, "stamped": self.stamped, "days": len(self.days)}
+
+    def notes(self) -> list[str]:
+        """How many more events each definition has, and what else a person should know."""
+        totals: Counter[tuple[str, str]] = Counter()
+        for (kind, name, _), count in self.moves.items():
+            totals[kind, name] += count
+        return [*self.said, *(f"{kind} {name}: {count:+,}" for (kind, name), count in sorted(totals.items()) if count)]
 
 
 class Application:
@@ -108,6 +122,8 @@ class Application:
         self.stamper: Stamper = stamper_of(definitions)
         if not query(pipeline, "select count(*) from int_definition_values where 1 = 0"):
             raise UsageError(f"{target.label}: nothing was built here yet; `headrace sync` loads and builds")
+        if not query(pipeline, "select count(*) from loaded_files where 1 = 0"):
+            raise UsageError(f"{target.label}: who keeps the events stamps them; here they are only read")
         self.begin = datetime.combine(since, clock.min, UTC)
         self.suspects = Suspects()
         self._find()

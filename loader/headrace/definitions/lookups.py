@@ -22,6 +22,7 @@ import pyarrow as pa
 import xxhash
 from dlt.common.destination.exceptions import DestinationException
 
+from .. import ledger
 from ..pipeline import query
 from ..rows import RAW_DEFINITIONS
 from . import FILE_NAME
@@ -70,10 +71,8 @@ def ledger_row(path: str, kind: str, rows: int, load_id: str) -> dict[str, Any]:
     }
 
 
-def changed(
-    pipeline: dlt.Pipeline, definitions: Definitions | None, folder: Path, known_hash: str | None
-) -> Lookups | None:
-    """The rows of all definitions; None when they are as they were loaded last.
+def waiting(pipeline: dlt.Pipeline, definitions: Definitions | None, folder: Path) -> Lookups | None:
+    """The rows of all definitions, to be loaded; None when they are as they were loaded last.
 
     What is defined no more is there as archived: events were stamped with it, and it keeps its name.
 
@@ -81,8 +80,9 @@ def changed(
         pipeline: asked for what the lookups have.
         definitions: those of the project; None where it has none.
         folder: what the files of the definitions are told from, to ask git for them.
-        known_hash: of what was loaded last, as the ledger has it; None where nothing was.
     """
+    known = ledger.read(pipeline, []).get(PATH)
+    known_hash = known.content_hash if known else None
     found = definitions or Definitions()
     content_hash = xxhash.xxh3_128_hexdigest(msgspec.json.encode([_row(kind, one) for kind, one in _each(found)]))
     if content_hash == known_hash or (definitions is None and known_hash is None):
@@ -177,8 +177,8 @@ class _Authors:
     def _git(self, *arguments: str) -> bytes:
         environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
         with suppress(OSError, subprocess.TimeoutExpired):
-            found = subprocess.run(
-                ["git", "-C", str(self.folder), *arguments],
+            found = subprocess.run(  # noqa: S603 (no shell, and no argument that is read as an option)
+                ["git", "-C", str(self.folder), *arguments],  # noqa: S607 (whichever git the user has)
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 env=environment,
