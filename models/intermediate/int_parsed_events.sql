@@ -59,6 +59,9 @@ parsed as (
         {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} as event_definition_id,
         {{ json_texts_item('live.event_texts', event_paths, 'target.element_definition_id') }} as element_definition_id,
         {{ json_object('live.event_properties', 'target.element_properties') }} as element_properties,
+        live._page_stamp,
+        live._element_stamp,
+        live._event_stamp,
         case
             when live.event_type = 'page_properties' then {{ json_object('live.event_properties', 'page_properties') }}
             else {{ json_object('live.source_properties', 'page_properties') }}

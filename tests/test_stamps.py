@@ -1,0 +1,320 @@
+"""Events are stamped with the ids of the definitions that they match, as they pass or later, where they lie."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from conftest import Warehouse, event, ndjson
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace.definitions.matcher import Matcher
+from headrace.definitions.read import read
+from headrace.definitions.stamp import STAMPS, Stamper, unstamped
+from headrace.rows import RAW_EVENTS
+
+SHOP = """
+pages:
+  - {id: cart, name: Cart, url: "https://shop.example/cart"}
+  - {id: products, name: Products, url: "https://shop.example/products/*"}
+  - {id: app-cart, name: Cart in the app, screen: Cart, app: Fruit}
+elements:
+  - {id: buy, name: Buy, selector: button.buy}
+  - {id: any-button, name: A button, selector: button}
+  - {id: form, name: The form, selector: form}
+  - {id: cart-form, name: The form of the cart, selector: form, page: cart}
+events:
+  - {id: clicked-buy, name: Buy clicked, type: click, element: buy}
+  - {id: clicked, name: Clicked, type: click}
+  - {id: large, name: Large order, type: custom, where: [{property: total, greater: 100}]}
+"""
+
+
+@pytest.fixture(scope="module")
+def stamper(tmp_path_factory: pytest.TempPathFactory) -> Stamper:
+    return stamper_of(SHOP, tmp_path_factory.mktemp("shop"))
+
+
+def stamper_of(text: str, folder: Path) -> Stamper:
+    (folder / "definitions.yml").write_text(text)
+    return Stamper(Matcher(read(folder / "definitions.yml")))
+
+
+def batch(*rows: dict[str, object]) -> pa.RecordBatch:
+    """Rows of staging, clicks in a browser unless told otherwise."""
+    usual = {"event_type": "click", "source_type": "web", "event_properties": "{}", "source_properties": "{}"}
+    return pa.RecordBatch.from_pylist([usual | row for row in rows], schema=pa.schema(list(RAW_EVENTS)[:-1]))
+
+
+def source(url: str, **more: object) -> str:
+    return json.dumps({"url": {"full_url": url}, **more})
+
+
+def test_an_event_that_matches_three_elements_and_two_events_has_their_ids_in_the_order_of_rank(stamper):
+    # The button lies deeper than the form; button.buy is more specific than button; of the two definitions of the form
+    # the one that is bound to the page goes before the other. Of the events the one that asks for more is the first.
+    path = "body > form > button.buy"
+    row = {
+        "event_properties": json.dumps({"target": {"text": "Buy", "raw_selector": path}}),
+        "source_properties": source("https://shop.example/cart"),
+    }
+    (found,) = stamper.stamped(batch(row)).to_pylist()
+    assert json.loads(found["source_properties"])["page_definition_id"] == "cart"
+    stamped = json.loads(found["event_properties"])
+    assert stamped["target"] == {
+        "element_definition_id": "buy",
+        "additional_element_definition_ids": ["any-button", "cart-form", "form"],
+        "text": "Buy",
+        "raw_selector": path,
+    }
+    assert stamped["event_definition_id"] == "clicked-buy"
+    assert stamped["additional_event_definition_ids"] == ["clicked"]
+    assert found["_matcher_version"] == 1
+
+
+def test_a_definition_that_is_bound_to_a_page_holds_there_alone(stamper):
+    row = {"event_properties": json.dumps({"target": {"raw_selector": "form"}})}
+    found = [
+        json.loads(one["event_properties"])["target"]
+        for one in stamper.stamped(
+            batch(
+                row | {"source_properties": source("https://shop.example/cart")},
+                row | {"source_properties": source("https://shop.example/products/1")},
+            )
+        ).to_pylist()
+    ]
+    assert found[0]["element_definition_id"] == "cart-form"
+    assert found[0]["additional_element_definition_ids"] == ["form"]
+    assert found[1]["element_definition_id"] == "form"
+    assert "additional_element_definition_ids" not in found[1]
+
+
+def test_all_other_bytes_stay_as_they_were(stamper):
+    text = '{ "n":1.0e2,"a" : "\\u00e9\\/", "target" :\t{"raw_selector":"button", "x":{"target":{}}} ,"z":12345678901234567890 }'
+    (found,) = stamper.stamped(batch({"event_properties": text})).to_pylist()
+    assert found["event_properties"] == text.replace("{ ", '{"event_definition_id":"clicked", ', 1).replace(
+        "\t{", '\t{"element_definition_id":"any-button",', 1
+    )
+
+
+def test_what_the_feed_tells_stays(stamper):
+    row = {
+        "event_properties": '{"event_definition_id":null,"target":{"raw_selector":"button","additional_element_definition_ids":[]}}',
+        "source_properties": source("https://shop.example/cart", page_definition_id="theirs"),
+    }
+    (found,) = stamper.stamped(batch(row)).to_pylist()
+    assert {name: found[name] for name in row} == row
+    assert [found[name] for name in STAMPS] == [None, None, None]
+    assert found["_matcher_version"] is None
+
+
+def test_a_superseding_row_has_no_stamp(stamper):
+    rows = [{"event_type": None, "event_properties": None, "source_properties": None}, {}]
+    nulled, stamped = stamper.stamped(batch(*rows)).to_pylist()
+    assert nulled["event_properties"] is None
+    assert [nulled[name] for name in STAMPS] == [None, None, None]
+    assert stamped["event_properties"] == '{"event_definition_id":"clicked"}'
+
+
+def test_what_stamps_would_make_too_long_stays_as_it_is(stamper):
+    row = {"event_properties": json.dumps({"x": "y" * 50}), "source_properties": source("https://shop.example/cart")}
+    (found,) = stamper.stamped(batch(row), max_bytes=80).to_pylist()
+    assert found["event_properties"] == row["event_properties"]
+    assert found["_event_stamp"] is None
+    assert json.loads(found["source_properties"])["page_definition_id"] == "cart"
+
+
+def test_a_screen_of_an_app_is_a_page(stamper):
+    app = json.dumps({"app": {"name": "Fruit", "view_name": "Cart"}})
+    other = json.dumps({"app": {"name": "Vegetables", "view_name": "Cart"}})
+    unnamed = json.dumps({"app": {"name": "Fruit"}})
+    named = {"event_type": "page_view", "event_properties": '{"page_name":"Cart"}', "source_properties": unnamed}
+    rows = [{"source_properties": app}, {"source_properties": other}, named, {"source_properties": unnamed}]
+    found = stamper.stamped(batch(*({"source_type": "mobile_app"} | row for row in rows))).to_pylist()
+    assert [json.loads(one["source_properties"]).get("page_definition_id") for one in found] == [
+        "app-cart",
+        None,
+        "app-cart",
+        None,
+    ]
+
+
+def test_conditions_are_on_the_value_of_each_row(stamper):
+    values = [99, 100, 100.5, "200", None, 10**25]
+    rows = [{"event_type": "custom", "event_properties": json.dumps({"total": value})} for value in values]
+    found = stamper.stamped(batch(*rows)).to_pylist()
+    assert [one["_event_stamp"] is not None for one in found] == [False, False, True, False, False, True]
+
+
+def test_ids_of_any_spelling_are_json(tmp_path):
+    odd = 'a"b\\c é 🍒'
+    stamper = stamper_of(f"pages:\n  - {{id: {json.dumps(odd)}, name: Odd, url: 'https://shop.example/*'}}", tmp_path)
+    (found,) = stamper.stamped(batch({"source_properties": source("https://shop.example/x")})).to_pylist()
+    assert json.loads(found["source_properties"])["page_definition_id"] == odd
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.text(max_size=8)
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.just("target"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+targets = st.fixed_dictionaries(
+    {}, optional={"raw_selector": st.sampled_from(["button", "form > b", ""]), "target": json_values}
+)
+properties = st.dictionaries(st.text(max_size=4) | st.just("text"), json_values, max_size=3).flatmap(
+    lambda found: st.one_of(st.just(found), targets.map(lambda target: found | {"target": target}))
+)
+spellings = st.fixed_dictionaries(
+    {
+        "indent": st.sampled_from([None, 0, 1]),
+        "ensure_ascii": st.booleans(),
+        "separators": st.sampled_from([(",", ":"), (" , ", " : ")]),
+    }
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(properties, spellings), min_size=1, max_size=6))
+def test_without_its_stamps_an_event_is_what_it_was(stamper, found):
+    texts = [json.dumps(value, **how) for value, how in found]
+    rows = stamper.stamped(batch(*({"event_properties": text} for text in texts))).to_pylist()
+    assert len(rows) == len(texts)
+    for row, text, (value, _) in zip(rows, texts, found, strict=True):
+        of_event, of_target = row["_event_stamp"], row["_element_stamp"]
+        stamped = json.loads(row["event_properties"])
+        assert stamped.pop("event_definition_id") == "clicked"
+        if of_target:
+            assert stamped["target"].pop("element_definition_id") in ("any-button", "form")
+        assert stamped == value
+        again = unstamped(unstamped(row["event_properties"], of_event), of_target, "target")
+        assert json.loads(again) == value
+        if text.startswith("{") and not of_target:
+            assert again == text
+
+
+DEFINED = """
+pages:
+  - {id: cart, name: Cart, url: "https://shop.example/cart"}
+elements:
+  - {id: buy, name: Buy, selector: button.buy}
+events:
+  - {id: bought, name: Bought, type: click, element: buy}
+"""
+
+BY_ID = (
+    "select event_id, event_properties, source_properties, _page_stamp, _element_stamp, _event_stamp from {p}.events"
+)
+
+
+def define(warehouse: Warehouse, text: str) -> None:
+    (warehouse.project / "definitions.yml").write_text(text)
+
+
+def put(folder: Path, hour: int, *rows: dict[str, object]) -> None:
+    target = folder / "events" / f"ingested_time=2026-03-02 {hour:02d}:00:00"
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "part.ndjson").write_bytes(ndjson(*rows))
+
+
+def stamps(warehouse: Warehouse) -> dict[str, list[str | None]]:
+    """By event: the ids of its page, element and event."""
+    found = warehouse.rows(
+        "select event_id, source_properties->>'$.page_definition_id', "
+        "event_properties->>'$.target.element_definition_id', event_properties->>'$.event_definition_id' from {p}.events"
+    )
+    return {event_id: ids for event_id, *ids in found}
+
+
+def test_a_definition_stamps_what_is_loaded_after_it_and_apply_stamps_what_was_before(warehouse, tmp_path):
+    feed = tmp_path / "feed"
+    put(feed, 1, event("before"), event("elsewhere", event_properties='{"target":{"raw_selector":"a"}}'))
+    warehouse.sync(feed)
+    assert stamps(warehouse) == {"before": [None, None, None], "elsewhere": [None, None, None]}
+    define(warehouse, DEFINED)
+    put(feed, 2, event("after", minute=1))
+    warehouse.sync(feed)
+    assert stamps(warehouse) == {
+        "before": [None, None, None],
+        "elsewhere": [None, None, None],
+        "after": ["cart", "buy", "bought"],
+    }
+    assert warehouse.rows("select id, name, state from {p}.page_definitions") == [("cart", "Cart", "active")]
+    dry = warehouse.headrace("definitions", "apply", "--since", "2026-03-01", "--dry-run")
+    assert "2026-03-02  element  buy  +1" in dry
+    assert "2026-03-02  page     cart  +2" in dry
+    assert "2026-03-02  event    bought  +1" in dry
+    assert stamps(warehouse)["before"] == [None, None, None]
+    before = dict(warehouse.rows("select event_id, updated_time from {p}.events"))
+    warehouse.headrace("definitions", "apply", "--since", "2026-03-01")
+    assert stamps(warehouse) == {
+        "before": ["cart", "buy", "bought"],
+        "elsewhere": ["cart", None, None],
+        "after": ["cart", "buy", "bought"],
+    }
+    moved = {name for name, at in warehouse.rows("select event_id, updated_time from {p}.events") if at > before[name]}
+    assert moved == {"before", "elsewhere"}
+    from_the_start = Warehouse(tmp_path / "other")
+    define(from_the_start, DEFINED)
+    from_the_start.sync(feed)
+    assert sorted(warehouse.rows(BY_ID)) == sorted(from_the_start.rows(BY_ID))
+    again = warehouse.headrace("definitions", "apply", "--since", "2026-03-01", "--json")
+    assert json.loads(again[again.index("{") :])["counts"] == {"read": 2, "stamped": 0, "days": 0}
+
+
+def test_what_comes_again_keeps_its_stamps_and_a_re_created_file_is_stamped_anew(warehouse, tmp_path):
+    feed = tmp_path / "feed"
+    define(warehouse, DEFINED)
+    put(feed, 1, event("once"))
+    put(feed, 2, event("twice", minute=1))
+    warehouse.sync(feed)
+    define(warehouse, DEFINED.replace("id: cart", "id: basket"))
+    put(feed, 3, event("once"))  # delivered once more
+    put(feed, 2, event("twice", minute=1, updated_time=1_772_420_000_000))  # re-created
+    before = dict(warehouse.rows("select event_id, updated_time from {p}.events"))
+    warehouse.sync(feed)
+    assert stamps(warehouse) == {"once": ["cart", "buy", "bought"], "twice": ["basket", "buy", "bought"]}
+    after = dict(warehouse.rows("select event_id, updated_time from {p}.events"))
+    assert (after["once"] == before["once"], after["twice"] > before["twice"]) == (True, True)
+    assert sorted(warehouse.rows("select id, state from {p}.page_definitions")) == [
+        ("basket", "active"),
+        ("cart", "archived"),
+    ]
+
+
+def test_an_event_without_an_id_has_the_same_one_whatever_it_is_stamped_with(warehouse, tmp_path):
+    feed, other = tmp_path / "feed", Warehouse(tmp_path / "other")
+    put(feed, 1, event(None))
+    warehouse.sync(feed)
+    define(other, DEFINED)
+    other.sync(feed)
+    assert list(stamps(other)) == list(stamps(warehouse))
+    assert list(stamps(other).values()) == [["cart", "buy", "bought"]]
+
+
+def test_without_definitions_nothing_is_stamped_any_more(warehouse, tmp_path):
+    feed = tmp_path / "feed"
+    define(warehouse, DEFINED)
+    put(feed, 1, event("first"))
+    warehouse.sync(feed)
+    (warehouse.project / "definitions.yml").unlink()
+    put(feed, 2, event("second", minute=1))
+    warehouse.sync(feed)
+    assert stamps(warehouse) == {"first": ["cart", "buy", "bought"], "second": [None, None, None]}
+    assert warehouse.rows("select id, state from {p}.event_definitions") == [("bought", "archived")]
+    warehouse.headrace("definitions", "apply", "--since", "2026-03-02")
+    assert stamps(warehouse) == {"first": [None, None, None], "second": [None, None, None]}
+
+
+def test_broken_definitions_end_a_sync_before_it_loads(warehouse, tmp_path):
+    put(tmp_path / "feed", 1, event("first"))
+    define(warehouse, "pages:\n  - {id: cart, name: Cart, url: 'https://['}\n")
+    said = warehouse.sync(tmp_path / "feed", status=2)
+    assert "definitions.yml:2: " in said
+    assert not warehouse.database.exists()
