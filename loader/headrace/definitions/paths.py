@@ -117,15 +117,17 @@ def parse(path: str) -> tuple[Compound, ...]:
     encoded = "%" in text and ENCODED.fullmatch(text) is not None
     if encoded or _are_tokens(text, words):
         return tuple(
-            _tokens_kept(element, encoded) if len(element) <= LONGEST_KEPT else _of_tokens(element, encoded)
-            for element in _elements(text, encoded)[-DEEPEST:]
+            [
+                _tokens_kept(element, encoded) if len(element) <= LONGEST_KEPT else _of_tokens(element, encoded)
+                for element in _elements(text, encoded)[-DEEPEST:]
+            ]
         )
     if special := OF_NAMES.search(text):
         begin = max(text.rfind(" ", 0, special.start()), text.rfind(">", 0, special.start())) + 1
         words = text[:begin].replace(">", " ").split() + _words(text[begin:])
     elif ">" in text:
         words = text.replace(">", " ").split()
-    return tuple(_kept(word) if len(word) <= LONGEST_KEPT else _compound(word) for word in words[-DEEPEST:])
+    return tuple([_kept(word) if len(word) <= LONGEST_KEPT else _compound(word) for word in words[-DEEPEST:]])
 
 
 def _end_of(path: str) -> str:
