@@ -440,7 +440,8 @@ class Index:
         """Take selectors, each with whether an ancestor of the target may match, too (`within`), or the target only."""
         self._sure: defaultdict[Key, int] = defaultdict(int)
         self._tested: defaultdict[Key, list[tuple[int, Test]]] = defaultdict(list)
-        self._known: dict[int, tuple[Compound, int]] = {}
+        self._known: dict[int, int] = {}
+        self._kept: list[Compound] = []
         self._first = self._descendant = self._child = self._last = self._within = 0
         self._ends: dict[int, tuple[int, Specificity]] = {}
         self._of_selector: list[int] = []
@@ -475,31 +476,25 @@ class Index:
         above = parent = 0
         ended: list[int] = []
         for element in path:
-            entry = known.get(id(element))
-            possible = entry[1] if entry else self._possible(element)
+            possible = known.get(id(element))
+            if possible is None:
+                possible = self._possible(element)
             parent = possible & (first | (above << 1 & descendant) | (parent << 1 & child))
             above |= parent
             ended.append(parent & last)
-        found: list[Match] = []
+        found: dict[int, Match] = {}
         wanted = last
         for depth in range(len(ended) - 1, -1, -1):
-            if ends := ended[depth] & wanted:
-                matched = self._matched(ends, depth)
-                found += matched
-                for match in matched:
-                    wanted &= ~self._of_selector[match.number]
-            if depth == len(ended) - 1:
-                wanted &= self._within
-        return sorted(found)
-
-    def _matched(self, ends: int, depth: int) -> list[Match]:
-        best: dict[int, Specificity] = {}
-        while ends:
-            end = ends & -ends
-            ends ^= end
-            number, specificity = self._ends[end]
-            best[number] = max(specificity, best.get(number, specificity))
-        return [Match(number, depth, specificity) for number, specificity in best.items()]
+            ends, done = ended[depth] & wanted, 0
+            while ends:
+                end = ends & -ends
+                ends ^= end
+                number, specificity = self._ends[end]
+                if number not in found or specificity > found[number].specificity:
+                    found[number] = Match(number, depth, specificity)
+                done |= self._of_selector[number]
+            wanted &= ~done & self._within
+        return sorted(found.values())
 
     def _possible(self, element: Compound) -> int:
         """The steps whose test is true of an element."""
@@ -515,7 +510,9 @@ class Index:
         if len(element.classes) + len(element.attributes) <= 50:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
-            self._known[id(element)] = (element, steps)  # with the element, so that its id stays its own
+                self._kept.clear()
+            self._known[id(element)] = steps
+            self._kept.append(element)  # so that its id stays its own
         return steps
 
 
