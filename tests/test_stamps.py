@@ -149,7 +149,7 @@ def test_conditions_are_on_the_value_of_each_row(stamper):
 
 def test_ids_of_any_spelling_are_json(tmp_path):
     odd = 'a"b\\c é 🍒'
-    stamper = stamper_of(f"pages:\n  - {{id: {json.dumps(odd)}, name: Odd, url: 'https://shop.example/*'}}", tmp_path)
+    stamper = stamper_of(f"pages:\n  - {{id: {json.dumps(odd, ensure_ascii=False)}, name: Odd, url: 'https://shop.example/*'}}", tmp_path)
     (found,) = stamper.stamped(batch({"source_properties": source("https://shop.example/x")})).to_pylist()
     assert json.loads(found["source_properties"])["page_definition_id"] == odd
 
