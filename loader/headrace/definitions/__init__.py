@@ -1,0 +1,1 @@
+"""Definitions as code: named pages, elements and events, read from YAML and matched over distinct values."""
