@@ -107,9 +107,10 @@
 
 {% macro page_value() -%}
     {{ return({
-        'url': "case when screen_name is null then nullif(url_full_url, '') end",
+        'url': "nullif(url_full_url, '')",
         'screen': 'screen_name',
         'app': 'coalesce(app_name, app_package_name)',
+        'app_package_name': 'app_package_name',
     }) }}
 {%- endmacro %}
 
@@ -119,6 +120,7 @@
         'path': 'target_raw_selector',
         'text': 'target_text',
         'app': 'coalesce(app_name, app_package_name)',
+        'app_package_name': 'app_package_name',
     }) }}
 {%- endmacro %}
 

@@ -55,3 +55,8 @@ def keep(pipeline: dlt.Pipeline, made_from: str, views: list[str]) -> None:
             f"insert into built_views (relation_name, made_from) values {rows}",
             *(value for name in sorted(views) for value in (name, made_from)),
         )
+
+
+def forget(pipeline: dlt.Pipeline) -> None:
+    """Have the next build make all views again."""
+    query(pipeline, "update built_views set made_from = '' where made_from <> ''")

@@ -2,14 +2,15 @@
 
 {#- Small beside the events, and without days: what is new is found by its hash. -#}
 {%- do ref('touched') -%}
+{%- set event_batch = ref('event_batch') -%}
 {%- set values_of = {'page': page_value(), 'element': element_value()} -%}
-{%- set parts = ['url', 'screen', 'app', 'path', 'text'] %}
+{%- set parts = ['url', 'screen', 'app', 'app_package_name', 'path', 'text'] %}
 
 with events as (
     select parsed.*
     from {{ ref('int_parsed_events') }} as parsed
     {%- if is_incremental() %}
-    inner join {{ ref('event_batch') }} as batch on parsed.event_id = batch.event_id
+    inner join {{ event_batch }} as batch on parsed.event_id = batch.event_id
     where {{ in_touched_days('parsed.event_time') }}
     {%- endif %}
 ),

@@ -1,0 +1,159 @@
+"""What today's definitions answer to each distinct value that events have, for the marts to join.
+
+The rows are those of one set of definitions, and that one is told by a row of the kind `set`: readers take no others.
+So a set that is being matched anew shows when all of it is there, at once, and whatever a kill leaves the next call
+mends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import dlt
+
+from .. import views
+from ..pipeline import client_of, query
+from ..target import Target
+from ..warehouses import warehouse_of
+
+BATCH_VALUES = 10_000
+"""So many values are in memory at once."""
+
+STATEMENT_ROWS = 500
+"""So many rows an INSERT has, and those of the last value: BigQuery takes 10,000 parameters."""
+
+MATCHES = 500
+"""So many definitions of a value are kept, the best ones."""
+
+LONGEST_PAGE = 4_000
+"""Bytes of a page that the shortest of the warehouses' text types holds. A longer one is no page of a rule."""
+
+COLUMNS = ("kind", "value_id", "definition_id", "page_definition_id", "page", "match_rank", "matched_by")
+
+Row = tuple[str, str, str | None, str | None, str | None, int]
+"""All of `COLUMNS` but the last."""
+
+
+class ElementMatchLike(Protocol):
+    """A definition of an element that a value matches."""
+
+    @property
+    def definition_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def page_definition_id(self) -> str | None: ...  # noqa: D102
+
+
+class MatcherLike(Protocol):
+    """What answers for a value: the matcher of a set of definitions."""
+
+    def page_of(self, url: str | None, screen: str | None, app: tuple[str, ...]) -> str | None:
+        """The definition of a page."""
+
+    def rule_of(self, url: str | None) -> str | None:
+        """The page by the rules of pages, as host and path."""
+
+    def elements_of(self, path: str | None, text: str | None, app: tuple[str, ...]) -> Sequence[ElementMatchLike]:
+        """The definitions of an element, the best one first."""
+
+
+def prepare(pipeline: dlt.Pipeline, target: Target) -> None:
+    """Make the table `definition_matches` where it is missing; before a build, whose views read it from then on."""
+    if query(pipeline, "select count(*) from definition_matches where 1 = 0"):
+        return
+    views.forget(pipeline)
+    text = warehouse_of(target).text_type
+    columns = ", ".join(f"{name} {'bigint' if name == 'match_rank' else text}" for name in COLUMNS)
+    with client_of(pipeline) as client:
+        client.execute_sql(f"create table if not exists definition_matches ({columns})")
+
+
+def refresh(pipeline: dlt.Pipeline, target: Target, matcher: MatcherLike, set_id: str) -> int:
+    """Match the values of `int_definition_values` that are not matched yet; all of them, where the set is another one.
+
+    Args:
+        pipeline: may write to the target.
+        target: where.
+        matcher: answers for the set.
+        set_id: tells the set of definitions and the version of the matcher from all others.
+
+    Returns:
+        How many values were matched.
+    """
+    prepare(pipeline, target)
+    sets = query(
+        pipeline, "select matched_by, max(case when kind = 'set' then 1 else 0 end) from definition_matches group by 1"
+    )
+    whole = [matched_by for matched_by, is_whole in sets if is_whole]
+    count = 0
+    for values in _unmatched(pipeline, set_id):
+        _insert(pipeline, [_rows_of(matcher, value) for value in values], set_id)
+        count += len(values)
+    with client_of(pipeline) as client:
+        if not whole:
+            client.execute_sql("insert into definition_matches (kind, matched_by) values ('set', %s)", set_id)
+        elif whole != [set_id]:
+            client.execute_sql("update definition_matches set matched_by = %s where kind = 'set'", set_id)
+        if any(matched_by != set_id for matched_by, _ in sets):
+            client.execute_sql("delete from definition_matches where matched_by <> %s", set_id)
+    return count
+
+
+def forget(pipeline: dlt.Pipeline) -> None:
+    """Have no answers, where there are no definitions any more."""
+    query(pipeline, "delete from definition_matches where matched_by is not null")
+
+
+Value = tuple[str, str, str | None, str | None, str | None, str | None, str | None, str | None]
+"""Kind, id, URL, screen, app, its package, path and text."""
+
+
+def _unmatched(pipeline: dlt.Pipeline, set_id: str) -> Iterator[list[Value]]:
+    """The values that have no row of a set, in batches; which have none is asked when a batch is."""
+    last = ""
+    while True:
+        values: list[Value] = query(
+            pipeline,
+            "select kind, value_id, url, screen, app, app_package_name, path, text from int_definition_values as v "
+            "where value_id > %s and not exists (select 1 from definition_matches as m "
+            "where m.value_id = v.value_id and m.matched_by = %s and m.kind <> 'set') "
+            f"order by value_id limit {BATCH_VALUES}",
+            last,
+            set_id,
+        )
+        if values:
+            yield values
+        if len(values) < BATCH_VALUES:
+            return
+        last = values[-1][1]
+
+
+def _rows_of(matcher: MatcherLike, value: Value) -> list[Row]:
+    """What a value matches; one row without a definition where it matches none."""
+    kind, value_id, url, screen, app, package, path, text = value
+    names = tuple(dict.fromkeys(name for name in (app, package) if name))
+    if kind == "page":
+        page = None if screen else matcher.rule_of(url)
+        if page and len(page.encode()) > LONGEST_PAGE:
+            page = None
+        return [(kind, value_id, matcher.page_of(url, screen, names), None, page, 1)]
+    found = matcher.elements_of(path, text, names)[:MATCHES]
+    return [
+        (kind, value_id, one.definition_id, one.page_definition_id, None, rank) for rank, one in enumerate(found, 1)
+    ] or [(kind, value_id, None, None, None, 1)]
+
+
+def _insert(pipeline: dlt.Pipeline, answers: list[list[Row]], set_id: str) -> None:
+    """Write the rows of values, those of one value by one statement, so that none is ever there in part."""
+    rows: list[Row] = []
+    with client_of(pipeline) as client:
+        for number, answer in enumerate(answers, 1):
+            rows += answer
+            if rows and (len(rows) >= STATEMENT_ROWS or number == len(answers)):
+                marks = ", ".join(["(%s, %s, %s, %s, %s, %s, %s)"] * len(rows))
+                client.execute_sql(
+                    f"insert into definition_matches ({', '.join(COLUMNS)}) values {marks}",
+                    *(part for row in rows for part in (*row, set_id)),
+                )
+                rows = []
