@@ -572,6 +572,19 @@ def apply(target: Any, since: datetime, dry_run: bool, as_json: bool) -> None:
         _print_summary(f"since {since.date()}", as_json, lambda tell: run.apply(target, tell, since.date()))
 
 
+@definitions.command()
+@with_variables
+@on_target
+def match(target: Any) -> None:
+    """Match what was built with the definitions of now, for the marts to name pages and elements by them.
+
+    A sync does that itself. Where somebody else keeps the events, and dbt alone is run, this is to be run after it.
+    """
+    from . import sync as run
+
+    output.print(f"{run.match(target):,} values were matched")
+
+
 def _print_moves(applied: Applied, as_json: bool) -> None:
     """By day and definition, how many events more or less have it."""
     moves = sorted((day, kind, name, count) for (kind, name, day), count in applied.moves.items() if count)

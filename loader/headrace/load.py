@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from .definitions import lookups
+from .definitions import lookups, matches
 from .definitions.model import Definitions
 from .feed import Feed, FeedFile, in_order
 from .ledger import NEWEST, Known, Span, discard_unfinished, forget_unread, plan_of
@@ -60,6 +60,8 @@ def load(
         if span.everything:
             forget_unread(pipeline, feed, plan)
         told = lookups.waiting(pipeline, definitions, target.project_dir)
+        if told and definitions is None:  # before the ledger knows that there are none
+            matches.forget(pipeline)
         loaded = Loaded(unchanged_files=len(plan.unchanged), listing=plan.listing)
         done = 0
         for files in packages(plan.files):

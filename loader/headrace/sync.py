@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import dlt
 
 from . import ledger, redo, views
-from .definitions import definitions_of, lookups
+from .definitions import FILE_NAME, definitions_of, lookups, matches
 from .definitions.lookups import Lookups
 from .definitions.model import Definitions
-from .errors import BuildError, HeadraceError
+from .errors import BuildError, HeadraceError, UsageError
 from .feed import Feed
 from .idle import Call, fingerprint
 from .ledger import NEWEST, QUEUED, Plan, Span, plan_of
@@ -148,7 +148,7 @@ def sync(
     with alone(target):
         loaded = load(Feed.at(call.feed), target, span, progress, defined)
         said: list[str] = []
-        merged = _build(target, progress, said, span.everything) if build_models else None
+        merged = _build(target, progress, said, defined, span.everything) if build_models else None
         summary = Summary(target.label, loaded, merged, said, warehouse_of(target).advice(loaded.inserted))
     if merged and loaded.listing and span == NEWEST:
         call.remember(target.label, loaded.listing, warehouse_of(target).file)
@@ -179,7 +179,7 @@ def backfill(address: str, target: Target, progress: ProgressCallback, span: Spa
             Feed.at(address),
             target,
             span,
-            build=lambda: merged.append(_build(target, progress, said)),
+            build=lambda: merged.append(_build(target, progress, said, defined)),
             progress=progress,
             definitions=defined,
         )
@@ -201,6 +201,7 @@ def rebuild(target: Target, progress: ProgressCallback, since: date, until: date
     Raises:
         HeadraceError: see redo.days_of, alone and build. What was not done stays requested.
     """
+    defined = definitions_of(target.project_dir)
     progress("looking for the days")
     said: list[str] = []
     with alone(target):
@@ -208,7 +209,7 @@ def rebuild(target: Target, progress: ProgressCallback, since: date, until: date
             found = redo.days_of(pipeline, target, since, until)
             reason = f"headrace rebuild --since {since}{f' --until {until}' if until else ''}"
             redo.ask(pipeline, target, found, reason)
-        return Rebuilt(target.label, found, _build(target, progress, said), said)
+        return Rebuilt(target.label, found, _build(target, progress, said, defined), said)
 
 
 def apply(target: Target, progress: ProgressCallback, since: date, is_dry: bool = False) -> Applied:
@@ -244,7 +245,7 @@ def apply(target: Target, progress: ProgressCallback, since: date, is_dry: bool 
             told = lookups.waiting(pipeline, definitions, target.project_dir)
         if told:
             load([], told)
-        _build(target, progress, applied.said)
+        _build(target, progress, applied.said, definitions)
         progress("looking for events to stamp")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -253,7 +254,7 @@ def apply(target: Target, progress: ProgressCallback, since: date, is_dry: bool 
         for number, parts in enumerate(loads, 1):
             progress("stamping", number, len(loads))
             load(parts)
-            _build(target, progress, applied.said)
+            _build(target, progress, applied.said, definitions)
         shutil.rmtree(folder)
     return applied
 
@@ -276,11 +277,53 @@ def forget(address: str, target: Target) -> None:
         ledger.forget(pipeline, address)
 
 
-def _build(target: Target, progress: ProgressCallback, said: list[str], everything: bool = False) -> Merged:
-    """Build what waits: the loads, and one request to do days again; and once more for each further request."""
+def match(target: Target) -> int:
+    """Match the values that were built with the definitions of the project; how many values are new, or matched anew.
+
+    Raises:
+        HeadraceError: see definitions_of and alone; nothing is defined, or nothing was built.
+    """
+    defined = definitions_of(target.project_dir)
+    if defined is None:
+        raise UsageError(f"{target.project_dir} has no {FILE_NAME}: nothing is defined")
+    with alone(target), connected(target, writes=True) as pipeline:
+        if not query(pipeline, "select count(*) from int_definition_values where 1 = 0"):
+            raise UsageError(f"{target.label}: nothing was built here yet")
+        return _match(pipeline, target, defined)
+
+
+def _match(pipeline: dlt.Pipeline, target: Target, defined: Definitions) -> int:
+    from .definitions.matcher import VERSION, Matcher
+
+    return matches.refresh(pipeline, target, Matcher(defined), f"{VERSION}-{lookups.set_id(defined)}")
+
+
+def _build(
+    target: Target,
+    progress: ProgressCallback,
+    said: list[str],
+    defined: Definitions | None = None,
+    everything: bool = False,
+) -> Merged:
+    """Build what waits: the loads, and one request to do days again; and once more for each further request.
+
+    What there is of new values then is matched with the definitions.
+    """
+    merged = _built(target, progress, said, defined, everything)
+    if defined is not None:
+        with connected(target, writes=True) as pipeline:
+            _match(pipeline, target, defined)
+    return merged
+
+
+def _built(
+    target: Target, progress: ProgressCallback, said: list[str], defined: Definitions | None, everything: bool
+) -> Merged:
     source = made_from(target)
     with connected(target, writes=True) as pipeline:
         views.prepare(pipeline, target)
+        if defined is not None:
+            matches.prepare(pipeline, target)
         requests = len(redo.waiting(pipeline))
         stand = not everything and views.stand(pipeline, source)
         if stand and not requests and not _waits(pipeline):

@@ -84,12 +84,20 @@ def waiting(pipeline: dlt.Pipeline, definitions: Definitions | None, folder: Pat
     known = ledger.read(pipeline, []).get(PATH)
     known_hash = known.content_hash if known else None
     found = definitions or Definitions()
-    content_hash = xxhash.xxh3_128_hexdigest(msgspec.json.encode([_row(kind, one) for kind, one in _each(found)]))
+    content_hash = set_id(found)
     if content_hash == known_hash or (definitions is None and known_hash is None):
         return None
     authors = _Authors(folder)
     rows = [_row(kind, one) | authors.of(one) for kind, one in _each(found)]
     return Lookups([*rows, *(_archived(pipeline, found) if known_hash else ())], content_hash)
+
+
+def set_id(definitions: Definitions) -> str:
+    """What tells a set of definitions from all others."""
+    rules = [asdict(rule) | {"place": None} for rule in definitions.page_rules]
+    return xxhash.xxh3_128_hexdigest(
+        msgspec.json.encode([*(_row(kind, one) for kind, one in _each(definitions)), rules])
+    )
 
 
 def _each(definitions: Definitions) -> Iterator[tuple[str, Definition]]:

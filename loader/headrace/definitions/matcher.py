@@ -80,6 +80,10 @@ class Matcher:
         """The id of the page that a URL is, else that the screen of an app is; None where none is defined."""
         return self.pages.page_of(url, screen, app)
 
+    def rule_of(self, url: str | None) -> str | None:
+        """The page that a URL is by the page rules (see Pages)."""
+        return self.pages.rule_of(url)
+
     def elements_of(self, path: str | None, text: str | None = None, app: App = None) -> tuple[ElementMatch, ...]:
         """The elements that a recorded path with the target's text is, on whatever page: the first is the element.
 

@@ -7,8 +7,8 @@ mends.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import dlt
 
@@ -16,6 +16,9 @@ from .. import views
 from ..pipeline import client_of, query
 from ..target import Target
 from ..warehouses import warehouse_of
+
+if TYPE_CHECKING:
+    from .matcher import Matcher
 
 BATCH_VALUES = 10_000
 """So many values are in memory at once."""
@@ -35,29 +38,6 @@ Row = tuple[str, str, str | None, str | None, str | None, int]
 """All of `COLUMNS` but the last."""
 
 
-class ElementMatchLike(Protocol):
-    """A definition of an element that a value matches."""
-
-    @property
-    def definition_id(self) -> str: ...  # noqa: D102
-
-    @property
-    def page_definition_id(self) -> str | None: ...  # noqa: D102
-
-
-class MatcherLike(Protocol):
-    """What answers for a value: the matcher of a set of definitions."""
-
-    def page_of(self, url: str | None, screen: str | None, app: tuple[str, ...]) -> str | None:
-        """The definition of a page."""
-
-    def rule_of(self, url: str | None) -> str | None:
-        """The page by the rules of pages, as host and path."""
-
-    def elements_of(self, path: str | None, text: str | None, app: tuple[str, ...]) -> Sequence[ElementMatchLike]:
-        """The definitions of an element, the best one first."""
-
-
 def prepare(pipeline: dlt.Pipeline, target: Target) -> None:
     """Make the table `definition_matches` where it is missing; before a build, whose views read it from then on."""
     if query(pipeline, "select count(*) from definition_matches where 1 = 0"):
@@ -69,7 +49,7 @@ def prepare(pipeline: dlt.Pipeline, target: Target) -> None:
         client.execute_sql(f"create table if not exists definition_matches ({columns})")
 
 
-def refresh(pipeline: dlt.Pipeline, target: Target, matcher: MatcherLike, set_id: str) -> int:
+def refresh(pipeline: dlt.Pipeline, target: Target, matcher: Matcher, set_id: str) -> int:
     """Match the values of `int_definition_values` that are not matched yet; all of them, where the set is another one.
 
     Args:
@@ -129,7 +109,7 @@ def _unmatched(pipeline: dlt.Pipeline, set_id: str) -> Iterator[list[Value]]:
         last = values[-1][1]
 
 
-def _rows_of(matcher: MatcherLike, value: Value) -> list[Row]:
+def _rows_of(matcher: Matcher, value: Value) -> list[Row]:
     """What a value matches; one row without a definition where it matches none."""
     kind, value_id, url, screen, app, package, path, text = value
     names = tuple(dict.fromkeys(name for name in (app, package) if name))
