@@ -109,6 +109,13 @@ def test_a_text_or_a_page_that_differs_leaves_the_others_in_their_order(shop: Ma
     assert shop.events_of("click", "shop", frozenset({"primary"}), nothing) == ("click",)
 
 
+def test_blanks_and_ends_of_lines_between_words_of_a_text_are_one_blank(shop: Matcher) -> None:
+    for text in ("Buy now", " Buy\n   now ", "Buy\u00a0now"):
+        assert shop.elements_of(BUTTON, text)[0].definition_id == "buy"
+    for other in ("Buy  now!", "buy now", "Buynow", "Buy now" + " " * 20_000):
+        assert shop.elements_of(BUTTON, other)[0].definition_id == "primary"
+
+
 def test_match_target_does_not_count_what_lies_within(shop: Matcher) -> None:
     assert [one.definition_id for one in shop.elements_of("button > svg")] == ["icon", "button"]
     assert [one.definition_id for one in shop.elements_of("button > svg > path")] == ["button"]
@@ -838,6 +845,12 @@ def test_try_takes_urls_and_selectors(project: Path) -> None:
     assert json.loads(headrace(project, "try", "a[href='https://x/'] > b", "--json"))["matches"] == []
     headrace(project, "try", "{", status=2)
     headrace(project, "try", "{}")
+    headrace(project, "try", '{"event_type": ["click"], "source_properties": "[]"}', status=2)
+    headrace(project, "try", '{"event_type": ["click"], "event_properties": null}', status=2)
+    headrace(project, "try", "@no such file", status=2)
+    (project / "no-text").write_bytes(b"\xff\xfe{")
+    headrace(project, "try", f"@{project / 'no-text'}")
+    assert ":id:" in headrace(project, "try", "https://app.example/user/1")  # and no emoji
 
 
 def test_try_says_when_types_are_what_differs(shop: Matcher) -> None:

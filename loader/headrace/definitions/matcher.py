@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from . import conditions, paths, selectors
 from .conditions import Test
-from .model import Definition, Definitions, Element, Event
+from .model import Definition, Definitions, Element, Event, in_one_line
 from .pages import App, Pages, names_of
 
 VERSION: int = 1
@@ -92,17 +92,18 @@ class Matcher:
 
         Args:
             path: as recorded, in any form that a feed has.
-            text: the target's; None where it has none, or a masked one.
+            text: the target's; None where it has none, or a masked one. However many blanks or ends of lines are
+                between its words, they count as one blank.
             app: its name, its package, or both.
         """
         if not path or not self._element_of:
             return ()
         ranked = self._ranked(path) if len(path) <= LONGEST_KEPT else self._ranked_elements(path)
-        apps = names_of(app)
+        apps, shown = names_of(app), in_one_line(text)
         return tuple(
             ElementMatch(one.id, one.page)
             for one in ranked
-            if (not one.texts or text in one.texts) and (one.app is None or one.app in apps)
+            if (not one.texts or shown in one.texts) and (one.app is None or one.app in apps)
         )
 
     def _ranked_elements(self, path: str) -> tuple[Element, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UsageError
 from . import conditions, paths, selectors
 from .matcher import Matcher
-from .model import Condition, Definition, Element, Event, Page
+from .model import Condition, Definition, Element, Event, Page, in_one_line
 from .pages import App, names_of
 from .urls import COMPONENTS, UrlPattern, readable
 
@@ -177,7 +177,7 @@ def _near_path(one: Element, compounds: Any, text: str | None, app: App) -> str 
         return f"selector {_shown(one.selectors[0])} matches what the target lies in, and it has match: target"
     if not one.is_active:
         return "its selector matches, but it is archived"
-    if one.texts and text not in one.texts:
+    if one.texts and in_one_line(text) not in one.texts:
         return f"its selector matches, and it wants the text {_shown(one.texts[0])}, not {_shown(text)}"
     return f"its selector matches, and it is of the app {one.app}, not {' '.join(names_of(app)) or 'of none'}"
 
@@ -203,7 +203,7 @@ def _event(matcher: Matcher, event: dict[str, Any]) -> Found:
         matches += of_elements
         near += near_elements
         element_ids = frozenset(one.id for one in of_elements)
-    kind = event.get("event_type")
+    kind = event.get("event_type") if isinstance(event.get("event_type"), str) else None
     found = matcher.events_of(kind, page_id, element_ids, lambda path: value_at(event, path))
     events = {one.id: one for one in matcher.definitions.events}
     matches += [
