@@ -4,14 +4,14 @@ Feeds have three forms, and each is told by its text:
 
 - elements with `>` between them: `html > body > div#app > button.primary`;
 - elements with blanks between them: `html body div#app button.primary[data-action='add']`;
-- the tokens of the segment export, a word for each tag, class, id and attribute: `html .no-js body div .row a =href=/x`.
-  As they are in the export they are percent-encoded (`.no%2Djs`), in `raw_selector` they are decoded.
+- the tokens of the segment export, a word for each tag, class, id and attribute: `html .no-js body div a =href=/x`.
+  In the export they are percent-encoded (`.no%2Djs`), in `raw_selector` they are decoded.
 
-What is recorded is taken for the truth. Two elements that stand side by side in a path are parent and child, whatever is
-between them: recorders walk up from the target, and none is known that leaves out an element on its way. An element has
-exactly the classes and the id that its path gives it; a tag, an attribute or a number among siblings that a path does not
-hold is unknown. An attribute without a value is empty, as in HTML. A path may be cut at its front, so it is anchored at
-its end: the last element is the target.
+What is recorded is taken for the truth. Two elements that stand side by side in a path are parent and child, whatever
+is between them: recorders walk up from the target, and none is known that leaves out an element on its way. An element
+has exactly the classes and the id that its path gives it; a tag, an attribute or a number among siblings that a path
+does not hold is unknown. An attribute without a value is empty, as in HTML. A path may be cut at its front, so it is
+anchored at its end: the last element is the target.
 
 Any text is read as far as it can be, in a time that grows with its length only. Of a path that is longer than 65,536
 characters or deeper than 200 elements only the end is read.
@@ -71,6 +71,7 @@ SIMPLE = re.compile(r"([A-Za-z][\w-]*)(?:#([A-Za-z][\w-]*))?((?:\.[A-Za-z_-][\w-
 NO_SEPARATOR = re.compile(rf"(?:[^\s>\[\\]|{ESCAPE})++", re.DOTALL)
 NUMBERED = re.compile(r"::?(?:nth-(child|of-type)\(\s*(\d+)\s*\)|(?:first|only)-(child|of-type))")
 PREFIX = re.compile(r"(?:svg|math|html)[:|](?=.)")
+CAPITALS = re.compile(r"[A-Z]+")
 ESCAPED = re.compile(r"\\(?:([0-9a-fA-F]{1,6})\s?|(.))", re.DOTALL)
 
 ATTRIBUTE = re.compile(r"\s*+([^\s=~|^$*\[\]\"']++)\s*+(?:(=)\s*+|\Z)")
@@ -88,19 +89,25 @@ ENDS = {
 TAG = re.compile(r"[A-Za-z][\w:%-]*")
 ENCODED = re.compile(r"\s*+(?:[.#]?(?:[\w=]|%[0-9A-Fa-f]{2})++(?:\s++|\Z))*+")
 OF_NAMES = re.compile(r"[\[\\]")
-OF_CSS = re.compile(r"[\[>]")
-SEVERAL = re.compile(r"[.#][^.#]*[^.#\d][.#][A-Za-z_-]")
+SEVERAL = re.compile(r"[.#][^.#\[]*[^.#\[\d][.#][A-Za-z_-]")
+ATTRIBUTE_TOKEN = re.compile(r"(?:\A|\s)=[^\s=]")
+BEFORE_TAG = re.compile(r"\s+(?=[^\s.#=])")
+BEFORE_MARK = re.compile(r"\s+(?=[.#=])")
 TAGS = frozenset(
-    "a abbr address animate area article aside audio b base bdi bdo blockquote body br button canvas caption cite circle "
-    "clippath code col colgroup data datalist dd defs del desc details dfn dialog div dl dt ellipse em embed fieldset "
-    "figcaption figure filter font footer foreignobject form frame frameset g h1 h2 h3 h4 h5 h6 head header hgroup hr html "
-    "i iframe image img input ins kbd label legend li line lineargradient link main map mark marker mask math menu meta "
-    "meter nav noscript object ol optgroup option output p param path pattern picture polygon polyline pre progress q "
-    "radialgradient rect rp rt ruby s samp script search section select slot small source span stop strong style sub "
-    "summary sup svg symbol table tbody td template text textarea textpath tfoot th thead time title tr track tspan tt u ul "
-    "use var video view wbr".split()
+    re.findall(
+        r"[\w-]+",
+        "a abbr address animate area article aside audio b base bdi bdo blockquote body br button canvas caption "
+        "cite circle clippath code col colgroup data datalist dd defs del desc details dfn dialog div dl dt "
+        "ellipse em embed fieldset figcaption figure filter font footer foreignobject form frame frameset g h1 h2 "
+        "h3 h4 h5 h6 head header hgroup hr html i iframe image img input ins kbd label legend li line "
+        "lineargradient link main map mark marker mask math menu meta meter nav noscript object ol optgroup option "
+        "output p param path pattern picture polygon polyline pre progress q radialgradient rect rp rt ruby s samp "
+        "script search section select slot small source span stop strong style sub summary sup svg symbol table "
+        "tbody td template text textarea textpath tfoot th thead time title tr track tspan tt u ul use var video "
+        "view wbr",
+    )
 )
-"""The tags of HTML and the usual ones of SVG, to tell an element from a further word of a value whose blanks were decoded."""
+"""The tags of HTML and the usual ones of SVG: they tell an element from a word of a value whose blanks were decoded."""
 
 
 def parse(path: str) -> tuple[Compound, ...]:
@@ -109,14 +116,18 @@ def parse(path: str) -> tuple[Compound, ...]:
     words = text.split()
     encoded = "%" in text and ENCODED.fullmatch(text) is not None
     if encoded or _are_tokens(text, words):
-        of_tokens = _tokens_kept if len(text) <= LONGEST_KEPT * 20 else _of_tokens
-        return tuple(of_tokens(tokens, encoded) for tokens in _elements(words, encoded)[-DEEPEST:])
+        return tuple(
+            [
+                _tokens_kept(element, encoded) if len(element) <= LONGEST_KEPT else _of_tokens(element, encoded)
+                for element in _elements(text, encoded)[-DEEPEST:]
+            ]
+        )
     if special := OF_NAMES.search(text):
         begin = max(text.rfind(" ", 0, special.start()), text.rfind(">", 0, special.start())) + 1
         words = text[:begin].replace(">", " ").split() + _words(text[begin:])
     elif ">" in text:
         words = text.replace(">", " ").split()
-    return tuple(_kept(word) if len(word) <= LONGEST_KEPT else _compound(word) for word in words[-DEEPEST:])
+    return tuple([_kept(word) if len(word) <= LONGEST_KEPT else _compound(word) for word in words[-DEEPEST:]])
 
 
 def _end_of(path: str) -> str:
@@ -146,8 +157,8 @@ def _words(text: str) -> list[str]:
 def _closing(text: str, at: int, unclosed: set[str]) -> int | None:
     """Where the bracket that opens here has been closed; None if it never is.
 
-    What was looked for in vain is remembered in `unclosed` and not looked for again, so that a text of brackets takes no
-    longer than any other.
+    What was looked for in vain is remembered in `unclosed` and not looked for again, so that a text of brackets takes
+    no longer than any other.
     """
     if (quoted := QUOTED.match(text, at)) and (quote := quoted[1]) not in unclosed:
         if end := ENDS[quote].match(text, quoted.end()):
@@ -163,7 +174,7 @@ def _closing(text: str, at: int, unclosed: set[str]) -> int | None:
 def _compound(text: str) -> Compound:
     """Read the text of one element."""
     if simple := SIMPLE.fullmatch(text):
-        return Compound(simple[1].lower(), simple[2], frozenset(simple[3].split(".")[1:]))
+        return Compound(lower(simple[1]), simple[2], frozenset(simple[3].split(".")[1:]))
     tag = id_ = None
     classes: list[str] = []
     attributes: dict[str, str] = {}
@@ -220,7 +231,12 @@ def _attribute(text: str) -> tuple[str, str] | None:
     if value[:1] in ('"', "'"):
         last = value.rfind(value[0])
         value = value[1 : last if last > 0 else None]
-    return found[1].lower(), unescape(value)
+    return lower(found[1]), unescape(value)
+
+
+def lower(text: str) -> str:
+    """Lower case as HTML has it: of the letters A to Z only."""
+    return text.lower() if text.isascii() else CAPITALS.sub(lambda found: found[0].lower(), text)
 
 
 def unescape(text: str) -> str:
@@ -242,7 +258,7 @@ def _made(
     id_ = id_ or attributes.pop("id", None)
     attributes.pop("id", None)
     return Compound(
-        tag=PREFIX.sub("", tag.lower(), count=1) if tag and tag != "*" else None,
+        tag=PREFIX.sub("", lower(tag), count=1) if tag and tag != "*" else None,
         id=id_ or None,
         classes=frozenset(filter(None, classes)),
         attributes=attributes,
@@ -256,9 +272,9 @@ def _are_tokens(text: str, words: Sequence[str]) -> bool:
 
     So `html body .row` is a body with a class; where one word has more than one token, as in `div#app .row`, it is not.
     """
-    attribute = text.find(" =")
-    if attribute >= 0 and not OF_CSS.search(text, 0, attribute):
-        return True
+    if attribute := ATTRIBUTE_TOKEN.search(text):
+        before = attribute.start()
+        return text.rfind("[", 0, before) <= text.rfind("]", 0, before)
     of_a_tag, was_tag = False, False
     for word in words:
         is_tag = word[0] not in ".#"
@@ -269,35 +285,37 @@ def _are_tokens(text: str, words: Sequence[str]) -> bool:
     return of_a_tag
 
 
-def _elements(words: Sequence[str], encoded: bool) -> list[tuple[str, ...]]:
+def _elements(text: str, encoded: bool) -> list[str]:
     """The tokens of each element; each begins with its tag, or the path was cut before it.
 
     A value lost the code of its blanks when it was decoded, so what follows it and can't be a tag is more of it.
     """
-    elements: list[list[str]] = []
-    for word in words:
-        last = elements[-1] if elements else None
-        if last is None:
-            elements.append([word])
-        elif word[0] in ".#=":
-            last.append(word)
-        elif not encoded and last[-1][0] == "=" and "=" in last[-1][1:] and not _may_be_tag(word):
-            last[-1] += " " + word
+    elements = BEFORE_TAG.split(text.strip())
+    if encoded or "=" not in text:
+        return elements
+    joined: list[list[str]] = []
+    in_value = False
+    for element in elements:
+        if in_value and not _may_be_tag(element.split(maxsplit=1)[0]):
+            joined[-1].append(element)
         else:
-            elements.append([word])
-    return list(map(tuple, elements))
+            joined.append([element])
+            in_value = False
+        if len(tokens := BEFORE_MARK.split(element)) > 1:
+            in_value = tokens[-1].find("=", 1) > 0 and tokens[-1][0] == "="
+    return [" ".join(parts) for parts in joined]
 
 
 def _may_be_tag(word: str) -> bool:
     return word in TAGS or bool("-" in word and re.fullmatch(r"[a-z][\w.-]*", word))
 
 
-def _of_tokens(tokens: tuple[str, ...], encoded: bool) -> Compound:
+def _of_tokens(text: str, encoded: bool) -> Compound:
     decoded = unquote if encoded else str
     tag = id_ = None
     classes: list[str] = []
     attributes: dict[str, str] = {}
-    for token in tokens:
+    for token in BEFORE_MARK.split(text):
         mark, rest = token[0], token[1:]
         if mark == ".":
             classes.append(decoded(rest))
@@ -305,7 +323,7 @@ def _of_tokens(tokens: tuple[str, ...], encoded: bool) -> Compound:
             id_ = id_ or decoded(rest)
         elif mark == "=":
             name, _, value = rest.partition("=")
-            attributes.setdefault(decoded(name).lower(), decoded(value))
+            attributes.setdefault(lower(decoded(name)), decoded(value))
         else:
             tag = decoded(token)
     return _made(tag, id_, classes, attributes, {})

@@ -2,16 +2,16 @@
 
 A selector is taken when a recorded path can decide it, and refused with the reason when it can't:
 
-- tags, `*`, ids, classes, attributes, descendants, children, lists, `:is()`, `:where()` and `:not()` of a single element,
-  `:nth-child(3)` and `:nth-of-type(3)` with a plain number;
+- tags, `*`, ids, classes, attributes, descendants, children, lists, `:is()`, `:where()` and `:not()` of a single
+  element, `:nth-child(3)` and `:nth-of-type(3)` with a plain number;
 - not siblings, states, `:has()`, `:root` (a path may be cut at its front), or `:not()` of an ancestor (likewise).
 
-What a path does not hold of an element (an attribute, a number, a tag) is unknown, and what is unknown matches neither a
-condition nor its `:not()`: `[href]` and `:not([href="/x"])` both match only where the path has the attribute. Hence
+What a path does not hold of an element (an attribute, a number, a tag) is unknown, and what is unknown matches neither
+a condition nor its `:not()`: `[href]` and `:not([href="/x"])` both match only where the path has the attribute. Hence
 `:not([href])` could match nothing and is refused. Classes and ids are recorded as a whole, so `:not(.x)` is decided.
 
-Names of tags and attributes compare without regard to case, all else as written; values too, unless their condition has the
-flag `i`.
+As in HTML, names of tags and attributes compare without regard to case, and so do the values of some attributes
+(`type`, `rel`, `lang`) and those in conditions with the flag `i`. All else compares as it is written.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, NamedTuple
 
 import cssselect
 from cssselect import parser
 
-from headrace.definitions.paths import Compound
+from headrace.definitions.paths import Compound, lower
 
 LONGEST = 10_000
 MOST_PARTS = 200
@@ -90,15 +90,18 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Selector:
-    """A selector that recorded paths can be matched with."""
+    """A selector that recorded paths can be matched with. Two are equal when their texts are."""
 
     text: str
-    alternatives: tuple[Alternative, ...]
+    alternatives: tuple[Alternative, ...] = field(compare=False, repr=False)
 
     @property
     def specificity(self) -> Specificity:
         """CSS's: ids, then classes, attributes and pseudo-classes, then tags. Of a list the highest."""
         return max(alternative.specificity for alternative in self.alternatives)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return compile, (self.text,)
 
 
 class Match(NamedTuple):
@@ -150,12 +153,19 @@ def _in_words(error: Exception) -> str:
         return "a list can't stand in :not(); write :not(.a):not(.b) for :not(.a, .b)"
     if reason.startswith("Expected an argument, got"):
         return "what is in :is() or :where() must be single elements, such as :is(.a, .b), and in :nth-child() a number"
-    reason = re.sub(r"<S ' ' at (\d+)>", r"a blank at character \1", reason)
-    reason = re.sub(r"<[A-Z]+ ('.*') at (\d+)>", r"\1 at character \2", reason, flags=re.DOTALL)
     reason = re.sub(r"<EOF at \d+>", "the end", reason)
+    reason = re.sub(
+        r"<[A-Z]+ ('.*') at (\d+)>",
+        lambda got: f"{got[1][:20]} at character {int(got[2]) + 1}",
+        reason,
+        flags=re.DOTALL,
+    )
+    reason = f"it can't be read: {reason[:200]}"
+    if "Expected" not in reason or reason.endswith("the end"):
+        return reason
     return (
-        f"it is no CSS selector: {reason}. In the name of a class or id a backslash must stand before what is "
-        r"no letter, digit, - or _, and a value needs quotes: .w-1\/2, .text-\[15px\], [href='/x']"
+        f"{reason}. In the name of a class or id a backslash must stand before what is no letter, digit, - or _, "
+        r"and a value needs quotes: .w-1\/2, .text-\[15px\], [href='/x']"
     )
 
 
@@ -194,9 +204,8 @@ class _Compiler:
         while not isinstance(tree, parser.Element):
             parts.append(self.part(tree))
             tree = tree.selector
-        tag = self.part(tree)
-        if not parts or tag.keys:
-            parts.append(tag)
+        if not parts or tree.element or tree.namespace:
+            parts.append(self.part(tree))
         if len(parts) == 1:
             return parts[0]
         keys = [part.keys for part in parts if part.keys]
@@ -238,7 +247,7 @@ class _Compiler:
                 number = name.replace("first", "nth")
                 raise _undecidable(f":{name}", f"write :{number}(1), which matches where a path has the number")
             case parser.Pseudo(ident=name):
-                raise _undecidable(f":{name}", "it does not say that of an element")
+                raise _undecidable(f":{name}", r"it does not say that of an element (a colon in a name is written \:)")
         raise SelectorError(f"it has a part that is not known: {type(tree).__name__}")
 
     def negation(self, argument: Any) -> Part:
@@ -246,10 +255,8 @@ class _Compiler:
             raise _undecidable(":not() of more than one element", "it may be cut at its front, before an ancestor")
         part = self.compound(argument)
         if not part.can_fail:
-            why = (
-                "one that is not in it may only not have been recorded; :not([href='/x']) matches where it has another"
-            )
-            raise _undecidable(":not() of an attribute without a value", why)
+            why = "one that it does not hold may not have been recorded; :not([href='/x']) matches where it has another"
+            raise _undecidable(":not() of an attribute without a value, or of *,", why)
         return Part(_not(part.test), specificity=part.specificity)
 
 
@@ -315,7 +322,7 @@ def _tag(tree: parser.Element) -> Part:
         raise _undecidable(f"namespaces ({tree.namespace}|)", "it has none; write the tag alone")
     if tree.element is None:
         return Part(lambda _: True, is_sure=True, can_fail=False)
-    tag = tree.element.lower()
+    tag = lower(tree.element)
     return Part(
         lambda element: None if element.tag is None else element.tag == tag, (("tag", tag),), (0, 0, 1), is_sure=True
     )
@@ -325,7 +332,7 @@ def _numbered(tree: parser.Function) -> Part:
     """`:nth-child(3)`: a formula is refused, as is what counts from the end."""
     [number] = [token.value for token in tree.arguments] if len(tree.arguments) == 1 else [None]
     if not number or not re.fullmatch(r"\+?[0-9]{1,9}", number):
-        raise _undecidable(f":{tree.name}() with a formula", "most have no number; write a plain one, from 1")
+        raise _undecidable(f":{tree.name}() with a formula", "it has a plain number at most; write one")
     place = int(number)
 
     def of_all(element: Compound) -> bool | None:
@@ -351,16 +358,29 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
 }
 
 
+WITHOUT_CASE = frozenset(
+    re.findall(
+        r"[\w-]+",
+        "accept accept-charset align alink axis bgcolor charset checked clear codetype color compact declare defer dir "
+        "direction disabled enctype face frame hreflang http-equiv lang language link media method multiple nohref "
+        "noresize noshade nowrap readonly rel rev rules scope scrolling selected shape target text type valign "
+        "valuetype vlink",
+    )
+)
+"""The attributes of HTML whose values selectors compare without regard to case, by its standard."""
+
+
 def _attribute(tree: parser.Attrib) -> Part:
     if tree.namespace is not None:
         raise _undecidable(f"namespaces ({tree.namespace}|)", "it has none; write the attribute alone")
-    name, operator = tree.attrib.lower(), tree.operator
+    name, operator = lower(tree.attrib), tree.operator
     value = "" if tree.value is None else str(tree.value.value)
     if operator != "exists" and operator not in OPERATORS:
         raise SelectorError(f"{operator} is no operator of CSS; write :not([{name}={value!r}])")
     if name == "class":
         return _class_attribute(operator, value, tree.flag == "i")
-    holds = _operation(operator, value, tree.flag == "i")
+    ignores_case = tree.flag == "i" or (tree.flag is None and name in WITHOUT_CASE)
+    holds = _operation(operator, value, ignores_case)
     if name == "id":
         return Part(lambda element: element.id is not None and holds(element.id), specificity=(0, 1, 0))
 
@@ -368,7 +388,7 @@ def _attribute(tree: parser.Attrib) -> Part:
         held = element.attributes.get(name)
         return None if held is None else holds(held)
 
-    is_equal = operator == "=" and tree.flag != "i"
+    is_equal = operator == "=" and not ignores_case
     exists = operator == "exists"
     key = ("=", name, value) if is_equal else ("[", name)
     return Part(test, (key,), (0, 1, 0), is_sure=is_equal or exists, can_fail=not exists)
@@ -379,8 +399,8 @@ def _operation(operator: str, value: str, ignores_case: bool) -> Callable[[str],
         return lambda _: True
     compare = OPERATORS[operator]
     if ignores_case:
-        lower = value.lower()
-        return lambda held: compare(held.lower(), lower)
+        lowered = lower(value)
+        return lambda held: compare(lower(held), lowered)
     return lambda held: compare(held, value)
 
 
@@ -390,7 +410,7 @@ def _class_attribute(operator: str, value: str, ignores_case: bool) -> Part:
         raise _undecidable(
             f"[class{operator}…]", "the order of classes is lost; write .name, [class*='…'] or [class~='…']"
         )
-    sought = value.lower() if ignores_case else value
+    sought = lower(value) if ignores_case else value
     is_possible = bool(sought) and _split(sought) == [sought]
 
     def test(element: Compound) -> bool:
@@ -398,7 +418,7 @@ def _class_attribute(operator: str, value: str, ignores_case: bool) -> Part:
             return bool(element.classes)
         text = " ".join(element.classes)
         if ignores_case:
-            text = text.lower()
+            text = lower(text)
         return is_possible and sought in (text.split(" ") if operator == "~=" else text)
 
     return Part(test, specificity=(0, 1, 0))
@@ -407,11 +427,11 @@ def _class_attribute(operator: str, value: str, ignores_case: bool) -> Part:
 class Index:
     """Selectors, made ready to be matched with many paths.
 
-    Each step of each alternative is a bit. A path is read once, from its outermost element to its target, and at each one
-    the bits are those of the steps with which a way through the selector can end there: that is exact and needs no way
-    back, and costs a few operations on whole numbers, however selectors and paths are made. Which steps can end at an
-    element at all is found as browsers find it, by buckets of the ids, classes, attributes and tags that they need, and
-    is remembered.
+    Each step of each alternative is a bit. A path is read once, from its outermost element to its target, and at each
+    one the bits are those of the steps with which a way through the selector can end there: that is exact and needs no
+    way back, and costs a few operations on whole numbers, however selectors and paths are made. Which steps can end at
+    an element at all is found as browsers find it, by buckets of the ids, classes, attributes and tags that they need,
+    and is remembered.
 
     An index is not safe to be used by two threads at once.
     """
@@ -420,7 +440,8 @@ class Index:
         """Take selectors, each with whether an ancestor of the target may match, too (`within`), or the target only."""
         self._sure: defaultdict[Key, int] = defaultdict(int)
         self._tested: defaultdict[Key, list[tuple[int, Test]]] = defaultdict(list)
-        self._known: dict[int, tuple[Compound, int]] = {}
+        self._known: dict[int, int] = {}
+        self._kept: list[Compound] = []
         self._first = self._descendant = self._child = self._last = self._within = 0
         self._ends: dict[int, tuple[int, Specificity]] = {}
         self._of_selector: list[int] = []
@@ -455,31 +476,25 @@ class Index:
         above = parent = 0
         ended: list[int] = []
         for element in path:
-            entry = known.get(id(element))
-            possible = entry[1] if entry else self._possible(element)
+            possible = known.get(id(element))
+            if possible is None:
+                possible = self._possible(element)
             parent = possible & (first | (above << 1 & descendant) | (parent << 1 & child))
             above |= parent
             ended.append(parent & last)
-        found: list[Match] = []
+        found: dict[int, Match] = {}
         wanted = last
         for depth in range(len(ended) - 1, -1, -1):
-            if ends := ended[depth] & wanted:
-                matched = self._matched(ends, depth)
-                found += matched
-                for match in matched:
-                    wanted &= ~self._of_selector[match.number]
-            if depth == len(ended) - 1:
-                wanted &= self._within
-        return sorted(found)
-
-    def _matched(self, ends: int, depth: int) -> list[Match]:
-        best: dict[int, Specificity] = {}
-        while ends:
-            end = ends & -ends
-            ends ^= end
-            number, specificity = self._ends[end]
-            best[number] = max(specificity, best.get(number, specificity))
-        return [Match(number, depth, specificity) for number, specificity in best.items()]
+            ends, done = ended[depth] & wanted, 0
+            while ends:
+                end = ends & -ends
+                ends ^= end
+                number, specificity = self._ends[end]
+                if number not in found or specificity > found[number].specificity:
+                    found[number] = Match(number, depth, specificity)
+                done |= self._of_selector[number]
+            wanted &= ~done & self._within
+        return sorted(found.values())
 
     def _possible(self, element: Compound) -> int:
         """The steps whose test is true of an element."""
@@ -495,7 +510,9 @@ class Index:
         if len(element.classes) + len(element.attributes) <= 50:
             if len(self._known) >= MOST_KEPT:
                 self._known.clear()
-            self._known[id(element)] = (element, steps)  # with the element, so that its id stays its own
+                self._kept.clear()
+            self._known[id(element)] = steps
+            self._kept.append(element)  # so that its id stays its own
         return steps
 
 
