@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import CliRunner
+from conftest import PROJECT
 from headrace import cli
 from headrace.definitions import conditions
 from headrace.definitions.matcher import ElementMatch, Matcher
@@ -642,6 +643,18 @@ events:
         "definitions.yml:8: event 'h': its elements are archived: it matches nothing",
         "definitions.yml:9: event 'i': text that is masked never matches a text",
     ]
+
+
+def test_the_example_of_the_docs_does_what_its_comments_say(tmp_path: Path) -> None:
+    docs = (PROJECT / "docs" / "definitions.md").read_text(encoding="utf-8")
+    matcher = Matcher(definitions(tmp_path, docs.split("```yaml\n")[1].split("```")[0]))
+    assert matcher.page_of("https://shop.example/checkout/pay") == "checkout"
+    assert matcher.page_of("https://shop.example/cart") == "shop"
+    assert matcher.elements_of("button.primary > span", "Buy") == (ElementMatch("buy", "checkout"),)
+    assert matcher.events_of("click", "checkout", frozenset({"buy"}), nothing) == ("buy-clicked",)
+    for url in ("https://app.example/user/1/edit?utm_source=x", "https://app.example/user/2/edit"):
+        assert matcher.pages.rule_of(url) == "app.example/user/:id/edit"
+    assert matcher.pages.rule_of("https://app.example/user/2/edit?tab=mail") == "app.example/user/:id/edit?tab=mail"
 
 
 # --- the schema for editors -------------------------------------------------------------------------------------------
