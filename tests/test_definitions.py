@@ -866,6 +866,27 @@ def test_try_takes_urls_and_selectors(project: Path) -> None:
     assert ":id:" in headrace(project, "try", "https://app.example/user/1")  # and no emoji
 
 
+def test_try_says_which_pages_a_url_nearly_is_the_nearest_first(tmp_path: Path) -> None:
+    found = definitions(
+        tmp_path,
+        """\
+pages:
+  - {id: far, name: F, url: https://shop.example/imprint}
+  - {id: near, name: N, url: https://shop.example/check/*}
+  - {id: nearer, name: M, url: https://shop.example/checkouts/*}
+  - {id: query, name: Q, url: 'https://shop.example/checkout/1\\?x=1'}
+  - {id: host, name: H, url: https://www.shop.example/checkout/1}
+  - {id: gone, name: G, url: https://shop.example/checkout/*, state: archived}
+""",
+    )
+    answer = tried(Matcher(found), "https://shop.example/checkout/1")
+    assert answer.matches == ()
+    assert [one.id for one in answer.near] == ["gone", "query", "nearer", "near"]
+    assert answer.near[0].words == "url https://shop.example/checkout/* matches, but it is archived"
+    assert answer.near[2].words == 'url https://shop.example/checkouts/* wants another pathname than "/checkout/1"'
+    assert answer.near[1].words == r'url https://shop.example/checkout/1\?x=1 wants another search than ""'
+
+
 def test_try_says_when_types_are_what_differs(shop: Matcher) -> None:
     event = {"event_name": "Order Completed", "event_properties": {"total": "200"}}
     answer = tried(shop, json.dumps({"event_type": "custom", "event_properties": event}))

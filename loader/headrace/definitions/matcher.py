@@ -60,7 +60,10 @@ RANK = attrgetter("rank")
 
 
 class Matcher:
-    """Which definitions match. It can be pickled: the copy is made anew of the definitions."""
+    """Which definitions match.
+
+    Each thread needs one of its own. It can be pickled: the copy is made anew of the definitions.
+    """
 
     def __init__(self, definitions: Definitions) -> None:
         self.definitions = definitions

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from ..errors import UsageError
@@ -15,6 +16,9 @@ from .pages import App, names_of
 from .urls import COMPONENTS, UrlPattern, readable
 
 MAX_NEAR = 10
+NEAR = 0.5
+"""How much two paths have in common that are nearly the same."""
+COMPARED = 200
 SHOWN = 80
 
 
@@ -105,11 +109,14 @@ def _url(matcher: Matcher, url: str) -> Found:
         is_lower = page.priority != first[0].priority
         why = f"priority {page.priority} against {first[0].priority}" if is_lower else "its url is less special"
         near.append(_reason("page", page, f"url {pattern.text} matches too, but {first[0].id} goes before it: {why}"))
-    near += [
-        _reason("page", page, words)
+    every = EVERY_URL.parts_of(known) if known else None
+    almost = [
+        (*max(reasons), page)
         for page in matcher.definitions.pages
-        if page.id not in found and (words := _near_url(page, known))
+        if known and every and page.id not in found and (reasons := list(_near_urls(page, known, every)))
     ]
+    almost.sort(key=lambda one: (-one[0], one[2].id))
+    near += [_reason("page", page, words) for _, words, page in almost]
     if rule := matcher.pages.rule_of(url):
         matches.append(
             Reason(
@@ -122,18 +129,20 @@ def _url(matcher: Matcher, url: str) -> Found:
     return matches, near
 
 
-def _near_url(page: Page, url: str | None) -> str | None:
-    """What keeps a page from matching a URL, if it is one thing."""
-    if url is None or (every := EVERY_URL.parts_of(url)) is None:
-        return None
-    for text in page.urls:
-        pattern = UrlPattern(text)
+def _near_urls(page: Page, url: str, every: Mapping[str, str]) -> Iterator[tuple[float, str]]:
+    """What keeps the patterns of a page from matching a URL, if it is one thing, and how near they are, up to 1."""
+    for pattern in map(UrlPattern, page.urls):
         if pattern.matches(url):
-            return f"url {text} matches, but it is archived"
+            yield 1, f"url {pattern.text} matches, but it is archived"
+            continue
         wrong = [name for name in COMPONENTS if not pattern.takes(name, every[name])]
-        if len(wrong) == 1 and wrong[0] != "hostname":
-            return f"url {text} wants another {wrong[0]} than {_shown(every[wrong[0]])}"
-    return None
+        if len(wrong) != 1 or wrong[0] == "hostname":
+            continue
+        closeness = 0.9
+        if wrong[0] == "pathname":
+            closeness = SequenceMatcher(None, pattern.path[:COMPARED], every["pathname"][:COMPARED]).ratio()
+        if closeness > NEAR:
+            yield closeness, f"url {pattern.text} wants another {wrong[0]} than {_shown(every[wrong[0]])}"
 
 
 EVERY_URL = UrlPattern("*://*:*/*")

@@ -179,6 +179,11 @@ class UrlPattern:
         pattern: Any = URLPattern
         return bool(pattern({component: getattr(self._pattern, component)}).test({component: text}))
 
+    @property
+    def path(self) -> str:
+        """The pattern of its path."""
+        return str(self._pattern.pathname)
+
     def parts_of(self, url: str) -> dict[str, str] | None:
         """The components of a URL; None where it does not match."""
         found: Any = self._pattern.exec(url)
