@@ -6,13 +6,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from conftest import Warehouse, event, ndjson
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from headrace.definitions.matcher import Matcher
 from headrace.definitions.read import read
 from headrace.definitions.stamp import STAMPS, Stamper, unstamped
 from headrace.rows import RAW_EVENTS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SHOP = """
 pages:
@@ -91,7 +90,10 @@ def test_a_definition_that_is_bound_to_a_page_holds_there_alone(stamper):
 
 
 def test_all_other_bytes_stay_as_they_were(stamper):
-    text = '{ "n":1.0e2,"a" : "\\u00e9\\/", "target" :\t{"raw_selector":"button", "x":{"target":{}}} ,"z":12345678901234567890 }'
+    text = (
+        '{ "n":1.0e2,"a" : "\\u00e9\\/", "target" :\t{"raw_selector":"button", "x":{"target":{}}} '
+        ',"z":12345678901234567890 }'
+    )
     (found,) = stamper.stamped(batch({"event_properties": text})).to_pylist()
     assert found["event_properties"] == text.replace("{ ", '{"event_definition_id":"clicked", ', 1).replace(
         "\t{", '\t{"element_definition_id":"any-button",', 1
@@ -100,7 +102,8 @@ def test_all_other_bytes_stay_as_they_were(stamper):
 
 def test_what_the_feed_tells_stays(stamper):
     row = {
-        "event_properties": '{"event_definition_id":null,"target":{"raw_selector":"button","additional_element_definition_ids":[]}}',
+        "event_properties": '{"event_definition_id":null,"target":'
+        '{"raw_selector":"button","additional_element_definition_ids":[]}}',
         "source_properties": source("https://shop.example/cart", page_definition_id="theirs"),
     }
     (found,) = stamper.stamped(batch(row)).to_pylist()
@@ -149,7 +152,8 @@ def test_conditions_are_on_the_value_of_each_row(stamper):
 
 def test_ids_of_any_spelling_are_json(tmp_path):
     odd = 'a"b\\c é 🍒'
-    stamper = stamper_of(f"pages:\n  - {{id: {json.dumps(odd, ensure_ascii=False)}, name: Odd, url: 'https://shop.example/*'}}", tmp_path)
+    written = json.dumps(odd, ensure_ascii=False)
+    stamper = stamper_of(f"pages:\n  - {{id: {written}, name: Odd, url: 'https://shop.example/*'}}", tmp_path)
     (found,) = stamper.stamped(batch({"source_properties": source("https://shop.example/x")})).to_pylist()
     assert json.loads(found["source_properties"])["page_definition_id"] == odd
 

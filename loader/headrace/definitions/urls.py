@@ -179,6 +179,11 @@ class UrlPattern:
         pattern: Any = URLPattern
         return bool(pattern({component: getattr(self._pattern, component)}).test({component: text}))
 
+    @property
+    def path(self) -> str:
+        """The pattern of its path."""
+        return str(self._pattern.pathname)
+
     def parts_of(self, url: str) -> dict[str, str] | None:
         """The components of a URL; None where it does not match."""
         found: Any = self._pattern.exec(url)
@@ -396,8 +401,15 @@ def _common(one: Label, other: Label) -> str | None:
     return None if fixed == but else fixed
 
 
-def _shared(one: _Automaton, other: _Automaton, preferred: Iterable[str], is_empty_fine: bool = True) -> str | None:
-    """A text that both match, the shortest where none of the preferred ones is."""
+def _shared(one: _Automaton, other: _Automaton, preferred: Iterable[str], first: str | None) -> str | None:
+    """A text that both match, the shortest where none of the preferred ones is.
+
+    Args:
+        one: an automaton.
+        other: another.
+        preferred: what is easy to read.
+        first: the character that it begins with; "" for any, None where it may be empty, too.
+    """
     for text in preferred:
         if one.accepts(text) and other.accepts(text):
             return text
@@ -406,7 +418,7 @@ def _shared(one: _Automaton, other: _Automaton, preferred: Iterable[str], is_emp
     waiting = deque([start])
     while waiting and len(before) < MAX_STATES:
         state = waiting.popleft()
-        if one.end in one.reach[state[0]] and other.end in other.reach[state[1]] and (before[state] or is_empty_fine):
+        if one.end in one.reach[state[0]] and other.end in other.reach[state[1]] and (first is None or state != start):
             return _way(before, state)
         for left in one.reach[state[0]]:
             for label, to in one.steps[left]:
@@ -414,6 +426,10 @@ def _shared(one: _Automaton, other: _Automaton, preferred: Iterable[str], is_emp
                     for other_label, other_to in other.steps[right]:
                         sign = _common(label, other_label)
                         after = (to, other_to)
+                        if sign and first and state == start:
+                            sign = (
+                                first if _common(label, (True, first)) and _common(other_label, (True, first)) else None
+                            )
                         if sign and after not in before:
                             before[after] = (state, sign)
                             waiting.append(after)
@@ -437,6 +453,8 @@ PREFERRED = {
     "hash": ("",),
 }
 
+FIRST = {"protocol": "", "hostname": "", "pathname": "/"}
+
 
 def may_overlap(one: UrlPattern, other: UrlPattern) -> bool:
     """False where a look at their hosts and paths says that no URL matches both."""
@@ -458,16 +476,9 @@ def example_of_both(one: UrlPattern, other: UrlPattern) -> str | None:
         words = [word for parts in pair for text in _texts(parts) for word in (text, *re.split("[/.&=]", text))]
         separator = {"pathname": "/", "hostname": "."}.get(name, "")
         left, right = (_Automaton(parts, separator, words) for parts in pair)
-        found = _shared(left, right, PREFERRED[name], name not in ("protocol", "hostname"))
+        found = _shared(left, right, PREFERRED[name], FIRST.get(name))
         if found is None:
             return None
-        if (
-            name == "pathname"
-            and not found.startswith("/")
-            and left.accepts(f"/{found}")
-            and right.accepts(f"/{found}")
-        ):
-            found = f"/{found}"
         texts[name] = found
     port, search, mark = (texts[name] for name in ("port", "search", "hash"))
     url = (
