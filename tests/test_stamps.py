@@ -231,7 +231,8 @@ def stamps(warehouse: Warehouse) -> dict[str, list[str | None]]:
     """By event: the ids of its page, element and event."""
     found = warehouse.rows(
         "select event_id, source_properties->>'$.page_definition_id', "
-        "event_properties->>'$.target.element_definition_id', event_properties->>'$.event_definition_id' from {p}.events"
+        "event_properties->>'$.target.element_definition_id', event_properties->>'$.event_definition_id' "
+        "from {p}.events"
     )
     return {event_id: ids for event_id, *ids in found}
 
