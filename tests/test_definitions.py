@@ -22,7 +22,7 @@ from headrace.definitions.pages import Pages, overlaps
 from headrace.definitions.read import DefinitionsError, find, read, warnings
 from headrace.definitions.shape import schema_text
 from headrace.definitions.tries import tried
-from headrace.definitions.urls import UrlPattern, example_of_both, readable
+from headrace.definitions.urls import Effort, UrlPattern, example_of_both, readable
 from headrace.errors import UsageError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
