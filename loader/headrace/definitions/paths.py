@@ -90,7 +90,7 @@ TAG = re.compile(r"[A-Za-z][\w:%-]*")
 ENCODED = re.compile(r"\s*+(?:[.#]?(?:[\w=]|%[0-9A-Fa-f]{2})++(?:\s++|\Z))*+")
 OF_NAMES = re.compile(r"[\[\\]")
 SEVERAL = re.compile(r"[.#][^.#\[]*[^.#\[\d][.#][A-Za-z_-]")
-ATTRIBUTE_TOKEN = re.compile(r"(?:\A|\s)=[^\s=]")
+ATTRIBUTE_TOKEN = re.compile(r"(?:\A| )=[^\s=]")
 BEFORE_TAG = re.compile(r"\s+(?=[^\s.#=])")
 BEFORE_MARK = re.compile(r"\s+(?=[.#=])")
 TAGS = frozenset(
@@ -272,7 +272,7 @@ def _are_tokens(text: str, words: Sequence[str]) -> bool:
 
     So `html body .row` is a body with a class; where one word has more than one token, as in `div#app .row`, it is not.
     """
-    if attribute := ATTRIBUTE_TOKEN.search(text):
+    if (" =" in text or text[:1] == "=") and (attribute := ATTRIBUTE_TOKEN.search(text)):
         before = attribute.start()
         return text.rfind("[", 0, before) <= text.rfind("]", 0, before)
     of_a_tag, was_tag = False, False
