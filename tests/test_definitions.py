@@ -308,6 +308,14 @@ def test_an_overlap_of_any_two_paths_is_found(one: list[str], other: list[str]) 
         raise AssertionError(common[0])
 
 
+def test_searches_for_overlaps_end_when_their_effort_is_spent() -> None:
+    one, other = (UrlPattern(f"https://a.example/{'a' * 900}*{'b' * 900}{n}*c") for n in range(2))
+    effort = Effort(5_000)
+    assert example_of_both(one, other, effort) is None
+    assert effort.left < 0
+    assert example_of_both(UrlPattern("https://a.example/*"), UrlPattern("https://a.example/b"), effort) is None
+
+
 def _with_names_apart(parts: list[str]) -> str:
     return "".join(f":n{number}" if part == ":n" else part for number, part in enumerate(parts))
 
