@@ -242,6 +242,7 @@ def test_a_screen_is_of_one_app_or_of_any(shop: Matcher) -> None:
         ("https://app.example/#/team/7/", "app.example/#/team/:team"),
         ("https://app.example/#!/team/7", "app.example/#!/team/:team"),
         ("https://app.example/search?q=%C3%A4&page=2", "app.example/search?q=%C3%A4"),
+        ("https://app.example/search?q=//a@b", "app.example/search?q=//a@b"),
         ("https://app.example/imprint", None),
         ("https://shop.example/user/1", None),
         ("nonsense", None),

@@ -18,7 +18,7 @@ CACHED_URLS = 16_384
 LONGEST_KEPT = 2_048
 """Characters of a URL whose answer is kept."""
 
-USER = re.compile(r"//[^/?#]+@")
+USER = re.compile(r"^([^/?#]*//)[^/?#]+@")
 SPLIT = re.compile(r"(?:([A-Za-z][-+.A-Za-z0-9]*):)?//([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 SESSION_ID = re.compile(
     r";(?:jsessionid|JSESSIONID|sessionid|SESSIONID|phpsessid|PHPSESSID|sid|SID)=[^/;]*|/[(](?:[A-Z][(][^()/]*[)])+[)]"
@@ -93,7 +93,7 @@ class Pages:
         known = readable(url) if self._rules else None
         if known is None:
             return None
-        split = SPLIT.match(USER.sub("//", known, count=1).strip())
+        split = SPLIT.match(USER.sub(r"\1", known).strip())
         if not split:
             return None
         scheme, host, path, query, mark = (part or "" for part in split.groups())
