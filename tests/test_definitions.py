@@ -22,7 +22,7 @@ from headrace.definitions.pages import Pages, overlaps
 from headrace.definitions.read import DefinitionsError, find, read, warnings
 from headrace.definitions.shape import schema_text
 from headrace.definitions.tries import tried
-from headrace.definitions.urls import UrlPattern, example_of_both, readable
+from headrace.definitions.urls import Effort, UrlPattern, example_of_both, readable
 from headrace.errors import UsageError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -240,6 +240,7 @@ def test_a_screen_is_of_one_app_or_of_any(shop: Matcher) -> None:
         ("https://app.example/#/team/7/", "app.example/#/team/:team"),
         ("https://app.example/#!/team/7", "app.example/#!/team/:team"),
         ("https://app.example/search?q=%C3%A4&page=2", "app.example/search?q=%C3%A4"),
+        ("https://app.example/search?q=//a@b", "app.example/search?q=//a@b"),
         ("https://app.example/imprint", None),
         ("https://shop.example/user/1", None),
         ("nonsense", None),
@@ -304,6 +305,14 @@ def test_an_overlap_of_any_two_paths_is_found(one: list[str], other: list[str]) 
         assert left.matches(found) and right.matches(found)
     elif common:
         raise AssertionError(common[0])
+
+
+def test_searches_for_overlaps_end_when_their_effort_is_spent() -> None:
+    one, other = (UrlPattern(f"https://a.example/{'a' * 900}*{'b' * 900}{n}*c") for n in range(2))
+    effort = Effort(5_000)
+    assert example_of_both(one, other, effort) is None
+    assert effort.left < 0
+    assert example_of_both(UrlPattern("https://a.example/*"), UrlPattern("https://a.example/b"), effort) is None
 
 
 def _with_names_apart(parts: list[str]) -> str:

@@ -21,6 +21,12 @@ MAX_GROUPS = 20
 MAX_STATES = 20_000
 """How far a URL is looked for that two patterns match."""
 
+MAX_EFFORT = 10_000_000
+"""What all such searches may cost in all: some seconds. Two short patterns cost about two hundred."""
+
+LOOK = 3
+"""What a look at two patterns costs that can't match one URL."""
+
 SAMPLES = (
     *("1", "12", "123", "1234", "12345", "123456", "12345678", "2026", "2026-03", "2026-03-02", "1.0", "v1", "a1"),
     *(
@@ -307,6 +313,13 @@ Label = tuple[bool, str]
 """A character, or (False, c) for any but c."""
 
 
+class Effort:
+    """What may still be spent on searches."""
+
+    def __init__(self, left: int = MAX_EFFORT) -> None:
+        self.left = left
+
+
 class _Automaton:
     def __init__(self, parts: tuple[Part, ...], separator: str, words: Iterable[str]) -> None:
         self.separator = separator
@@ -401,7 +414,9 @@ def _common(one: Label, other: Label) -> str | None:
     return None if fixed == but else fixed
 
 
-def _shared(one: _Automaton, other: _Automaton, preferred: Iterable[str], first: str | None) -> str | None:
+def _shared(
+    one: _Automaton, other: _Automaton, preferred: Iterable[str], first: str | None, effort: Effort
+) -> str | None:
     """A text that both match, the shortest where none of the preferred ones is.
 
     Args:
@@ -409,15 +424,18 @@ def _shared(one: _Automaton, other: _Automaton, preferred: Iterable[str], first:
         other: another.
         preferred: what is easy to read.
         first: the character that it begins with; "" for any, None where it may be empty, too.
+        effort: what it costs is taken from it.
     """
     for text in preferred:
         if one.accepts(text) and other.accepts(text):
             return text
+    effort.left -= len(one.steps) + len(other.steps)
     start = (0, 0)
     before: dict[tuple[int, int], tuple[tuple[int, int], str] | None] = {start: None}
     waiting = deque([start])
     while waiting and len(before) < MAX_STATES:
         state = waiting.popleft()
+        effort.left -= 1
         if one.end in one.reach[state[0]] and other.end in other.reach[state[1]] and (first is None or state != start):
             return _way(before, state)
         for left in one.reach[state[0]]:
@@ -468,15 +486,19 @@ def may_overlap(one: UrlPattern, other: UrlPattern) -> bool:
     )
 
 
-def example_of_both(one: UrlPattern, other: UrlPattern) -> str | None:
-    """A URL that two patterns match; None when none was found."""
+def example_of_both(one: UrlPattern, other: UrlPattern, effort: Effort | None = None) -> str | None:
+    """A URL that two patterns match; None when none was found, or the effort is spent."""
+    effort = effort or Effort()
+    effort.left -= LOOK
+    if effort.left <= 0 or not may_overlap(one, other):
+        return None
     texts = {}
     for name in COMPONENTS:
         pair = one.components[name], other.components[name]
         words = [word for parts in pair for text in _texts(parts) for word in (text, *re.split("[/.&=]", text))]
         separator = {"pathname": "/", "hostname": "."}.get(name, "")
         left, right = (_Automaton(parts, separator, words) for parts in pair)
-        found = _shared(left, right, PREFERRED[name], FIRST.get(name))
+        found = _shared(left, right, PREFERRED[name], FIRST.get(name), effort)
         if found is None:
             return None
         texts[name] = found
