@@ -197,8 +197,8 @@ def stamped(row: Row) -> tuple[str | None, str | None, str | None]:
     )
 
 
-def expected(shop: Shop, names: Names) -> tuple[dict[Any, Any], dict[Any, Any], list[Any]]:
-    """What pages, elements and page_views are, event by event."""
+def expected(shop: Shop, names: Names) -> tuple[dict[Any, Any], dict[Any, Any], list[Any], dict[str, Any]]:
+    """What pages, elements, page_views and the ends of sessions are, event by event."""
     users = {row["full_session_id"]: row["user_id"] for row in shop.dicts("from product_marts.sessions")}
     live = shop.dicts("from product.int_parsed_events where full_session_id is not null order by event_time, event_id")
     sessions = defaultdict(list)
@@ -209,8 +209,10 @@ def expected(shop: Shop, names: Names) -> tuple[dict[Any, Any], dict[Any, Any], 
     elements: dict[Any, list[int]] = defaultdict(lambda: [0, 0, 0])
     of_element: dict[Any, set[str]] = defaultdict(set)
     views = []
+    ends = {}
     for session, rows in sessions.items():
         viewed = oracle.page_views(rows)
+        ends[session] = (names(viewed[0])[1], names(viewed[-1])[1])
         for place, row in enumerate(viewed):
             page = names(row)[1]
             pages[page]["views"] += 1
@@ -242,10 +244,11 @@ def expected(shop: Shop, names: Names) -> tuple[dict[Any, Any], dict[Any, Any], 
             for key, counts in elements.items()
         },
         sorted(views),
+        ends,
     )
 
 
-def found(shop: Shop) -> tuple[dict[Any, Any], dict[Any, Any], list[Any]]:
+def found(shop: Shop) -> tuple[dict[Any, Any], dict[Any, Any], list[Any], dict[str, Any]]:
     pages = shop.warehouse.rows(
         "select page_id, views, entries, exits, rage_clicks, dead_clicks, sessions, users from {p}_marts.pages"
     )
@@ -256,7 +259,13 @@ def found(shop: Shop) -> tuple[dict[Any, Any], dict[Any, Any], list[Any]]:
     views = shop.warehouse.rows(
         "select event_id, page_id, page_definition_id, next_page_id from {p}_marts.page_views order by 1"
     )
-    return {page: tuple(rest) for page, *rest in pages}, {tuple(row[:3]): tuple(row[3:]) for row in elements}, views
+    ends = shop.warehouse.rows("select full_session_id, entry_page_id, exit_page_id from {p}_marts.sessions")
+    return (
+        {page: tuple(rest) for page, *rest in pages},
+        {tuple(row[:3]): tuple(row[3:]) for row in elements},
+        views,
+        {session: tuple(pair) for session, *pair in ends},
+    )
 
 
 FIRST = Matcher({f"{SHOP}/cart": "cart", "Cart": "cart"}, {}, [("button.buy", "any-button", None)])
@@ -284,8 +293,8 @@ def test_definitions_of_today_name_all_history(shop: Shop, number: int) -> None:
     matcher = [FIRST, BOUND, ONE][number]
     before = shop.warehouse.rows("select max(_invocation_id), count(*) from {p}.int_session_pages")
     assert shop.refresh(matcher, f"set {number}") == 12
-    pages, elements, views = found(shop)
-    assert (pages, elements, views) == expected(shop, today(matcher))
+    pages, elements, *_ = counted = found(shop)
+    assert counted == expected(shop, today(matcher))
     assert shop.warehouse.rows("select max(_invocation_id), count(*) from {p}.int_session_pages") == before
     worked_out = [
         (("cart", 4, 2, 2), {("any-button", 4), (None, 1), ("fed-link", 1)}),
@@ -352,7 +361,7 @@ def test_an_hour_matches_what_is_new_in_it(shop: Shop) -> None:
 
 def test_the_marts_may_go_by_what_was_stamped(shop: Shop) -> None:
     shop.refresh(FIRST, "stamped")
-    marts = ("build", "--select", "pages", "elements", "page_views", "--resource-type", "model", *AS_A_SYNC)
+    marts = ("build", "--select", "pages", "elements", "page_views", "sessions", "--resource-type", "model", *AS_A_SYNC)
     shop.warehouse.dbt(*marts, "--vars", "{definitions_as_of: stamped}")
     assert found(shop) == expected(shop, stamped)
     said = shop.warehouse.dbt(*marts, "--vars", "{definitions_as_of: then}", status=2)
