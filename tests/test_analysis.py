@@ -615,7 +615,10 @@ def test_the_catalogue_is_the_contract(warehouse):
     models = {node["alias"]: node for node in manifest["nodes"].values() if node["schema"] == SCHEMA}
     assert set(models) == set(FACTS) | set(OTHERS)
     sections = {relation: ("identifiers", kind) for relation, (kind, _, _) in FACTS.items()}
-    sections |= {"events": ("identifiers", "events", "current_page", "current_element"), "user_properties": ("user_properties",)}
+    sections |= {
+        "events": ("identifiers", "events", "current_page", "current_element"),
+        "user_properties": ("user_properties",),
+    }
     sections |= {s: ("event_key", s) for s in ("source_properties", "element_properties", "page_properties")}
     sections["source_properties"] += ("current_page",)
     for relation, parts in sections.items():

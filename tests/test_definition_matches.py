@@ -65,6 +65,9 @@ OWN = ["cart", "any-page", "cart-button", "any-button", "was-own"]
 """Of which the lookups say that headrace matches them itself."""
 
 
+BOTH = {"event_definition_id": "helped", "additional_event_definition_ids": ["paid", "helped"]}
+
+
 def source(url: str | None = None, **more: Any) -> str:
     found: Row = {"url": {"full_url": url}} if url else {}
     return json.dumps(found | more)
@@ -87,14 +90,14 @@ def history() -> list[Row]:
         (1, "click", target("div > button.buy"), source(f"{SHOP}/p/2"), {"view_id": 2}),
         (1, "navigate", "{}", cart, {"view_id": 3}),
         (1, "click", target("div > button.buy", fs_dead_count=1), cart, {"view_id": 3}),
-        (1, "click", target("form > button.pay"), cart, {"view_id": 3}),
+        (1, "click", target("form > button.pay", event_definition_id="paid"), cart, {"view_id": 3}),
         (1, "navigate", "{}", source(f"{SHOP}/cart?a=2"), {"view_id": 4}),
         (1, "click", target("div > button.buy"), source(f"{SHOP}/cart?a=2"), {"view_id": 4}),
         (2, "navigate", "{}", source(f"{SHOP}/cart?a=1", page_definition_id="fed"), {"view_id": 1}),
         (2, "click", target("a.help", "fed-link"), source(f"{SHOP}/help", page_definition_id="fed"), {"view_id": 1}),
         (2, "navigate", "{}", source(f"{SHOP}/help", **stamped), {"view_id": 2}),
         (2, "click", target("a.more", "was-own"), source(f"{SHOP}/help", **stamped), {"view_id": 2}),
-        (2, "navigate", "{}", source(f"{SHOP}/help"), {"view_id": 3}),
+        (2, "navigate", json.dumps(BOTH), source(f"{SHOP}/help"), {"view_id": 3}),
         (2, "navigate", "{}", source(f"{SHOP}/p/1", **stamped), {"view_id": 4}),
         (3, "page_view", json.dumps({"page_name": "Cart"}), source(**app), {"source_type": "mobile_app"}),
         (3, "click", target("Button", fs_dead_count=2), source(**app), {"source_type": "mobile_app"}),
@@ -349,12 +352,14 @@ def test_an_hour_matches_what_is_new_in_it(shop: Shop) -> None:
     late = history()[0] | {"event_id": "late", "event_time": "2026-03-02T00:00:30.000000Z", "view_id": 9}
     new = history()[0] | {
         "event_id": "new", "event_time": "2026-03-02T01:30:00.000000Z", "view_id": 10,
-        "source_properties": source(f"{SHOP}/cart?a=3"),
+        "source_properties": source(f"{SHOP}/cart?a=3"), "event_properties": json.dumps(BOTH),
     }  # fmt: skip
     (shop.feed / "hour.ndjson").write_bytes(ndjson(late, new))
     shop.warehouse.sync(shop.feed)
     assert shop.refresh(FIRST, "hourly") == 1
     assert found(shop) == expected(shop, today(FIRST))
+    defined = "select definition_id, events, sessions, users from {p}_marts.events_by_definition order by 1"
+    assert shop.warehouse.rows(defined) == [("helped", 2, 2, 2), ("paid", 3, 2, 2)]
     seen = "select last_seen - first_seen from {p}.int_definition_values where url = 'https://shop.example/p/1'"
     assert shop.warehouse.rows(seen) == [(timedelta(minutes=14),)]
 

@@ -6,11 +6,10 @@ with owned as (
     select
         sessions.*,
         {{ user_or_anonymous('session_users.user_id', 'sessions.device_id') }} as user_id,
-        {%- for page in ['entry_', 'exit_'] %}
-        {{ current_page_definition_id('sessions', page) | indent(8) }} as {{ page }}definition_id,
-        {{ page_by_rule(page) }} as {{ page }}page_by_rule
-        {{- ',' if not loop.last }}
-        {%- endfor %}
+        {{ current_page_definition_id('sessions', 'entry_') | indent(8) }} as entry_definition_id,
+        {{ page_by_rule('entry_') }} as entry_page_by_rule,
+        {{ current_page_definition_id('sessions', 'exit_') | indent(8) }} as exit_definition_id,
+        {{ page_by_rule('exit_') }} as exit_page_by_rule
     from {{ ref('int_sessions') }} as sessions
     left join {{ ref('int_session_users') }} as session_users
         on sessions.full_session_id = session_users.full_session_id
