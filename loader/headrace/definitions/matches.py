@@ -162,9 +162,11 @@ def _insert(pipeline: dlt.Pipeline, answers: list[list[Row]], set_id: str, is_wh
         for number, answer in enumerate(answers, 1):
             rows += answer
             if rows and (len(rows) >= STATEMENT_ROWS or number == len(answers)):
-                marks = ", ".join([f"({', '.join(['%s'] * len(COLUMNS))})"] * len(rows))
+                told = [(*row, set_id, is_whole) for row in rows]
+                # BigQuery takes no null as a parameter.
+                marks = ["(" + ", ".join("null" if part is None else "%s" for part in row) + ")" for row in told]
                 client.execute_sql(
-                    f"insert into definition_matches ({', '.join(COLUMNS)}) values {marks}",
-                    *(part for row in rows for part in (*row, set_id, is_whole)),
+                    f"insert into definition_matches ({', '.join(COLUMNS)}) values {', '.join(marks)}",
+                    *(part for row in told for part in row if part is not None),
                 )
                 rows = []
