@@ -7,7 +7,7 @@ once, by one statement; and whatever a kill leaves the next call mends.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import dlt
 
@@ -18,9 +18,6 @@ from ..warehouses import warehouse_of
 
 BATCH_VALUES = 10_000
 """So many values are in memory at once."""
-
-STATEMENT_ROWS = 500
-"""So many rows an INSERT has, and those of the last value: BigQuery takes 10,000 parameters."""
 
 MATCHES = 500
 """So many definitions of a value are kept, the best ones."""
@@ -96,7 +93,7 @@ def refresh(pipeline: dlt.Pipeline, target: Target, matcher: MatcherLike, set_id
     is_whole = sets.get(set_id, False)
     count = 0
     for values in _unmatched(pipeline, set_id):
-        _insert(pipeline, [_rows_of(matcher, value) for value in values], set_id, is_whole)
+        _insert(pipeline, target, [_rows_of(matcher, value) for value in values], set_id, is_whole)
         count += len(values)
     with client_of(pipeline) as client:
         if not is_whole:
@@ -155,18 +152,15 @@ def _rows_of(matcher: MatcherLike, value: Value) -> list[Row]:
     return rows or [(kind, value_id, None, None, None, 1, True)]
 
 
-def _insert(pipeline: dlt.Pipeline, answers: list[list[Row]], set_id: str, is_whole: bool) -> None:
+def _insert(pipeline: dlt.Pipeline, target: Target, answers: list[list[Row]], set_id: str, is_whole: bool) -> None:
     """Write the rows of values, those of one value by one statement, so that none is ever there in part."""
-    rows: list[Row] = []
+    warehouse = warehouse_of(target)
+    types = [data_type or warehouse.text_type for data_type in COLUMNS.values()]
+    rows: list[tuple[Any, ...]] = []
     with client_of(pipeline) as client:
         for number, answer in enumerate(answers, 1):
-            rows += answer
-            if rows and (len(rows) >= STATEMENT_ROWS or number == len(answers)):
-                told = [(*row, set_id, is_whole) for row in rows]
-                # BigQuery takes no null as a parameter.
-                marks = ["(" + ", ".join("null" if part is None else "%s" for part in row) + ")" for row in told]
-                client.execute_sql(
-                    f"insert into definition_matches ({', '.join(COLUMNS)}) values {', '.join(marks)}",
-                    *(part for row in told for part in row if part is not None),
-                )
+            rows += [(*row, set_id, is_whole) for row in answer]
+            if len(rows) >= warehouse.statement_rows or number == len(answers):
+                values, parameters = warehouse.values(rows, types)
+                client.execute_sql(f"insert into definition_matches ({', '.join(COLUMNS)}) {values}", *parameters)
                 rows = []
