@@ -33,7 +33,6 @@ ranked as (
 
 viewed as (
     select
-        ranked.*,
         {%- for place, direction, nulls in [('first', '', 'last'), ('last', ' desc', 'first')] %}
         row_number() over (
             partition by full_session_id, is_page_view
@@ -42,9 +41,9 @@ viewed as (
                 event_time{{ direction }} nulls {{ nulls }},
                 processed_time{{ direction }} nulls {{ nulls }},
                 event_id{{ direction }}
-        ) as rank_from_{{ place }}_view
-        {{- ',' if not loop.last }}
+        ) as rank_from_{{ place }}_view,
         {%- endfor %}
+        ranked.*
     from ranked
 ),
 
