@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -484,14 +484,31 @@ def _definitions_of(project_dir: Path | None) -> Path:
 
 
 @definitions.command()
+@click.option(
+    "--days",
+    type=click.IntRange(1),
+    help="Ask the target, too: warn of what matched nothing in so many days before its newest event, such as 30.",
+)
 @as_json_option
-@with_project
-def check(project_dir: Path | None, as_json: bool) -> None:
+@with_variables
+@with_options
+def check(
+    target: str | None,
+    profiles_dir: Path | None,
+    project_dir: Path | None,
+    vars: dict[str, Any] | None,
+    days: int | None,
+    as_json: bool,
+) -> None:
     """Say what is wrong with the definitions, each with its file and line, and end with status 2 if something is.
 
     Two pages that a URL could both be are wrong, too: such a URL is shown. It is searched for, so where none is found
     there may be one; then the page with more fixed characters in its pattern is taken, and of two alike the first id.
+
+    Without --days no warehouse is asked, as before a commit. With it the definitions must be those of the last sync.
     """
+    if days is None and (target or profiles_dir):
+        raise click.UsageError("without --days no warehouse is asked: name the days with --target or --profiles-dir")
     from .definitions.model import Definitions
     from .definitions.read import DefinitionsError, read, warnings
     from .definitions.shape import Problem
@@ -504,9 +521,14 @@ def check(project_dir: Path | None, as_json: bool) -> None:
     except DefinitionsError as error:
         problems = error.problems
     told = warnings(found)
+    if days is not None and not problems:
+        from .definitions.usage import unused
+        from .target import read_target
+
+        told = sorted([*told, *unused(read_target(target, project_dir, profiles_dir, vars), found, days)])
     if as_json:
         notes = {"problems": problems, "warnings": told}
-        shown = {name: [vars(one) for one in some] for name, some in notes.items()}
+        shown = {name: [asdict(one) for one in some] for name, some in notes.items()}
         click.echo(json.dumps({"definitions": found.counts(), **shown}, indent=2))
     else:
         for problem in problems:
@@ -546,6 +568,23 @@ def try_value(project_dir: Path | None, value: str, as_json: bool) -> None:
             output.print(plain(f"{title:<8}  {one.kind:<9}  {one.id}{name}: {one.words}"))
     if not answer.matches:
         output.print("matches   nothing")
+
+
+@definitions.command()
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="So many of each kind at most.")
+@with_variables
+@on_target
+def suggest(target: Any, limit: int) -> None:
+    """Print the most viewed pages and most clicked elements that have no name, as YAML for definitions.yml.
+
+    As of the last sync. URLs that differ in ids are one page. Read them before you use them: ids never change.
+    """
+    from .definitions.suggest import as_yaml, suggest
+
+    found = suggest(target, limit)
+    click.echo(as_yaml(found), nl=False)
+    if not found:
+        errors.print("nothing to suggest: all pages and elements that can have a name have one")
 
 
 @definitions.command()

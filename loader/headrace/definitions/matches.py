@@ -16,6 +16,8 @@ from .. import views
 from ..pipeline import client_of, query
 from ..target import Target
 from ..warehouses import warehouse_of
+from . import lookups
+from .model import Definitions
 
 if TYPE_CHECKING:
     from .matcher import Matcher
@@ -36,6 +38,13 @@ COLUMNS = ("kind", "value_id", "definition_id", "page_definition_id", "page", "m
 
 Row = tuple[str, str, str | None, str | None, str | None, int]
 """All of `COLUMNS` but the last."""
+
+
+def set_id(definitions: Definitions) -> str:
+    """What tells a set of definitions and the version of the matcher from all others."""
+    from .matcher import VERSION
+
+    return f"{VERSION}-{lookups.set_id(definitions)}"
 
 
 def prepare(pipeline: dlt.Pipeline, target: Target) -> None:
