@@ -62,6 +62,8 @@ UTILITY = re.compile(
 MARKS_OF = re.compile(r"[.#]([\w-]+)|=\"([^\"]*)\"")
 """What the marks of a selector say."""
 
+CLICKABLE = frozenset(("a", "button", "input", "label", "option", "select", "summary", "textarea"))
+
 TEST_IDS = ("data-testid", "data-test-id", "data-test", "data-cy", "data-qa")
 
 
@@ -94,13 +96,13 @@ def suggest(target: Target, limit: int) -> list[Suggestion]:
             pipeline,
             f"select page_id, page_name, url_full_url, count(*) as views from {marts}.page_views "
             "where page_definition_id is null group by page_id, page_name, url_full_url "
-            f"order by views desc limit {MAX_VALUES}",
+            f"order by views desc, page_id, url_full_url limit {MAX_VALUES}",
         )
         clicks = query(
             pipeline,
             f"select raw_selector, text, clicks from {marts}.elements "
             "where element_definition_id is null and raw_selector is not null "
-            f"order by clicks desc limit {MAX_VALUES}",
+            f"order by clicks desc, raw_selector, text limit {MAX_VALUES}",
         )
         taken = {kind: [name for (name,) in query(pipeline, f"select id from {kind}_definitions")] for kind in KINDS}
     names = {kind: _Names([*taken[kind], *(one.id for one in getattr(defined, f"{kind}s"))]) for kind in KINDS}
@@ -174,7 +176,7 @@ def pages(
     found = []
     most = sorted(seen.items(), key=lambda one: (-one[1].views, one[0]))[:limit]
     taken = [page for page in defined.pages if page.is_active]
-    for key, one in sorted(most, key=lambda each: (len(each[1].page_ids) > 1, -len(each[0][-1]))):
+    for key, one in sorted(most, key=lambda each: (not each[0][-1], len(each[1].page_ids) > 1)):
         page = _screen(key[1]) if key[0] == "screen" else _page(one)
         if page and (page := _apart(page, taken)) and _names_all(page, one.urls):
             taken.append(page)
@@ -189,17 +191,17 @@ def _key_of(page_id: str, name: str | None, url: str | None) -> tuple[str, ...] 
         is_screen = name and name.isprintable() and name == name.strip() and page_id.endswith(f"/{name}")
         return ("screen", str(name)) if is_screen else None
     parts = _parts_of(url or "")
-    return ("url", *parts[1:3], _generalised(parts[3])[0]) if parts else None
+    return ("url", parts[0], *(_generalised(part)[0] for part in parts[1:])) if parts else None
 
 
-def _parts_of(url: str) -> tuple[str, str, str, str] | None:
-    """Scheme, host, path and route of a URL; the last is empty where the hash is none."""
+def _parts_of(url: str) -> tuple[str, str, str] | None:
+    """Host, path and route of a URL that a pattern can be made of; the last is empty where the hash is none."""
     split = SPLIT.fullmatch(USER.sub("//", url, count=1))
     if not split or not split[1] or not split[2] or len(url) > LONGEST or not url.isprintable():
         return None
     path, mark = split[3].rstrip("/") or "/", (split[5] or "").partition("?")[0].rstrip("/")
     route = f"#{mark}" if mark.startswith(("/", "!/")) else ""
-    return split[1].lower(), split[2].lower(), _generalised(path)[0], route
+    return split[2].lower(), path, route
 
 
 def _generalised(path: str) -> tuple[str, str]:
@@ -228,7 +230,8 @@ def _page(seen: _Seen) -> Page | None:
         return None
     parts = _parts_of(seen.urls[0])
     assert parts  # noqa: S101 (it has a key)
-    words = _words(f"{parts[2]} {parts[3]}") or (["home"] if parts[2] == "/" else [])
+    _, path, route = (_generalised(part)[0] if is_of_many else part for part in parts)
+    words = _words(f"{path} {route}") or (["home"] if path == "/" else [])
     # What a page is called where it was recorded, unless each of its URLs is called otherwise.
     name = next(iter(seen.names)) if len(seen.names) == 1 else ""
     return Page(id="-".join(words), name=name or " ".join(words).capitalize(), urls=tuple(patterns), place=NOWHERE)
@@ -302,7 +305,12 @@ def elements(rows: Sequence[tuple[str, str | None, int]], limit: int, names: _Na
 
 
 def _selector_of(compounds: tuple[Compound, ...], shared: Counter[str]) -> Selector | None:
-    """A short selector that matches a path by what marks the target, or what it lies in; None where nothing does."""
+    """A short selector that matches a path by what marks an element, or what it lies in; None where nothing does.
+
+    The element is what can be clicked, rather than the target, which may be the span in a button.
+    """
+    clickable = next((end for end in range(len(compounds), 0, -1) if compounds[end - 1].tag in CLICKABLE), None)
+    compounds = compounds[:clickable]
     target = compounds[-1] if compounds else Compound()
     own = _best(target, shared)
     if own and _is_unique(own):
