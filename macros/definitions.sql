@@ -13,6 +13,8 @@ with ranked as (
         row_number() over (
             partition by landed_rows.id
             order by
+                -- Those of a definitions.yml are as it is now, whatever their times say.
+                case when landed_rows.content is not null then landed_rows._dlt_load_id end desc nulls last,
                 landed_rows.modified_time desc nulls last,
                 landed_rows._dlt_load_id desc,
                 landed_rows._file desc,
@@ -41,7 +43,14 @@ where
     and (
         existing.id is null
         or (
-            coalesce(ranked.modified_time, {{ lowest_time }}) >= coalesce(existing.modified_time, {{ lowest_time }})
+            (
+                ranked._content is not null
+                or (
+                    existing._content is null
+                    and coalesce(ranked.modified_time, {{ lowest_time }})
+                    >= coalesce(existing.modified_time, {{ lowest_time }})
+                )
+            )
             and (
                 {%- for column in compared %}
                 {{ differs('ranked.' ~ column, 'existing.' ~ column) }}

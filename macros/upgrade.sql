@@ -78,17 +78,21 @@
                 {%- do added.append(api.Column(column.name, warehouse_type(column.data_type))) -%}
             {%- endfor -%}
             {%- do alter_relation_add_remove_columns(built(name), added, none) -%}
-            {#- What no row may lack, and what a version without the column meant. -#}
-            {%- set meant = {'_source_event_id': 'event_id', '_is_reordered': 'false'} -%}
-            {%- for column in lacking if name == 'events' and column.name in meant -%}
-                {%- do run_query(
-                    'update ' ~ built(name) ~ ' set ' ~ column.name ~ ' = ' ~ meant[column.name]
-                    ~ ' where ' ~ column.name ~ ' is null'
-                ) -%}
-            {%- endfor -%}
+            {%- if name == 'events' -%}
+                {%- do fill_earlier_events(lacking | map(attribute='name') | list) -%}
+            {%- endif -%}
             {#- Reading the columns has begun a transaction, where the warehouse has such. -#}
             {%- do adapter.commit() -%}
         {%- endif -%}
+    {%- endfor -%}
+{%- endmacro %}
+
+
+{% macro fill_earlier_events(columns) -%}
+    {%- set events = built('events') -%}
+    {%- set meant = {'_source_event_id': 'event_id', '_is_reordered': 'false'} -%}
+    {%- for name in columns if name in meant -%}
+        {%- do run_query('update ' ~ events ~ ' set ' ~ name ~ ' = ' ~ meant[name] ~ ' where ' ~ name ~ ' is null') -%}
     {%- endfor -%}
 {%- endmacro %}
 
@@ -125,6 +129,10 @@
             'The tables under the marts were made by an earlier version of headrace: this build makes them anew'
             ~ ' from events.', info=true
         ) -%}
+        {%- if built('events') is not none and not built('events').is_view -%}
+            {#- Again, as a build may have been killed between the new columns and what is in them. -#}
+            {%- do fill_earlier_events(['_source_event_id', '_is_reordered']) -%}
+        {%- endif -%}
         {#- int_session_days has taken the place of int_device_days, touched that of the others. -#}
         {%- for name in ('int_device_days', 'touched_days', 'touched_sessions') -%}
             {%- do adapter.drop_relation(api.Relation.create(

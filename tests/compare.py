@@ -19,7 +19,7 @@ Rows = list[dict[str, Any]]
 
 OF_THE_RUN = {
     *("updated_time", "_invocation_id", "_load_id", "_first_load_id", "_changed_load_id"),
-    *("properties_updated_time", "identified_users.last_updated_time"),
+    *("properties_updated_time", "identified_users.last_updated_time", "valid_from", "valid_until"),
 }
 """Columns that tell when or by which run a row was written."""
 

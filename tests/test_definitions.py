@@ -13,6 +13,7 @@ from typing import Any
 import jsonschema
 import pytest
 from click.testing import CliRunner
+from conftest import PROJECT
 from headrace import cli
 from headrace.definitions import conditions
 from headrace.definitions.matcher import ElementMatch, Matcher
@@ -21,7 +22,7 @@ from headrace.definitions.pages import Pages, overlaps
 from headrace.definitions.read import DefinitionsError, find, read, warnings
 from headrace.definitions.shape import schema_text
 from headrace.definitions.tries import tried
-from headrace.definitions.urls import UrlPattern, example_of_both, readable
+from headrace.definitions.urls import Effort, UrlPattern, example_of_both, readable
 from headrace.errors import UsageError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -109,6 +110,13 @@ def test_a_text_or_a_page_that_differs_leaves_the_others_in_their_order(shop: Ma
     assert shop.events_of("click", "shop", frozenset({"primary"}), nothing) == ("click",)
 
 
+def test_blanks_and_ends_of_lines_between_words_of_a_text_are_one_blank(shop: Matcher) -> None:
+    for text in ("Buy now", " Buy\n   now ", "Buy\u00a0now"):
+        assert shop.elements_of(BUTTON, text)[0].definition_id == "buy"
+    for other in ("Buy  now!", "buy now", "Buynow", "Buy now" + " " * 20_000):
+        assert shop.elements_of(BUTTON, other)[0].definition_id == "primary"
+
+
 def test_match_target_does_not_count_what_lies_within(shop: Matcher) -> None:
     assert [one.definition_id for one in shop.elements_of("button > svg")] == ["icon", "button"]
     assert [one.definition_id for one in shop.elements_of("button > svg > path")] == ["button"]
@@ -130,10 +138,8 @@ def test_of_events_who_asks_for_most_is_first(shop: Matcher) -> None:
     assert shop.events_of(None, None, frozenset(), order.get) == ("firefox",)
 
 
-def test_only_the_properties_of_a_type_are_asked_for(shop: Matcher) -> None:
-    browser = "source_properties.user_agent.browser"
-    assert shop.properties_of("click") == (browser,)
-    assert shop.properties_of("custom") == ("event_name", "event_properties.total", browser)
+def test_the_properties_that_are_asked_for_are_told(shop: Matcher) -> None:
+    assert shop.properties == ("event_name", "event_properties.total", "source_properties.user_agent.browser")
 
 
 def test_of_two_alike_the_newer_is_first_and_then_the_id(tmp_path: Path) -> None:
@@ -234,6 +240,7 @@ def test_a_screen_is_of_one_app_or_of_any(shop: Matcher) -> None:
         ("https://app.example/#/team/7/", "app.example/#/team/:team"),
         ("https://app.example/#!/team/7", "app.example/#!/team/:team"),
         ("https://app.example/search?q=%C3%A4&page=2", "app.example/search?q=%C3%A4"),
+        ("https://app.example/search?q=//a@b", "app.example/search?q=//a@b"),
         ("https://app.example/imprint", None),
         ("https://shop.example/user/1", None),
         ("nonsense", None),
@@ -298,6 +305,14 @@ def test_an_overlap_of_any_two_paths_is_found(one: list[str], other: list[str]) 
         assert left.matches(found) and right.matches(found)
     elif common:
         raise AssertionError(common[0])
+
+
+def test_searches_for_overlaps_end_when_their_effort_is_spent() -> None:
+    one, other = (UrlPattern(f"https://a.example/{'a' * 900}*{'b' * 900}{n}*c") for n in range(2))
+    effort = Effort(5_000)
+    assert example_of_both(one, other, effort) is None
+    assert effort.left < 0
+    assert example_of_both(UrlPattern("https://a.example/*"), UrlPattern("https://a.example/b"), effort) is None
 
 
 def _with_names_apart(parts: list[str]) -> str:
@@ -637,6 +652,18 @@ events:
     ]
 
 
+def test_the_example_of_the_docs_does_what_its_comments_say(tmp_path: Path) -> None:
+    docs = (PROJECT / "docs" / "definitions.md").read_text(encoding="utf-8")
+    matcher = Matcher(definitions(tmp_path, docs.split("```yaml\n")[1].split("```")[0]))
+    assert matcher.page_of("https://shop.example/checkout/pay") == "checkout"
+    assert matcher.page_of("https://shop.example/cart") == "shop"
+    assert matcher.elements_of("button.primary > span", "Buy") == (ElementMatch("buy", "checkout"),)
+    assert matcher.events_of("click", "checkout", frozenset({"buy"}), nothing) == ("buy-clicked",)
+    for url in ("https://app.example/user/1/edit?utm_source=x", "https://app.example/user/2/edit"):
+        assert matcher.pages.rule_of(url) == "app.example/user/:id/edit"
+    assert matcher.pages.rule_of("https://app.example/user/2/edit?tab=mail") == "app.example/user/:id/edit?tab=mail"
+
+
 # --- the schema for editors -------------------------------------------------------------------------------------------
 
 GOOD: dict[str, Any] = {
@@ -838,6 +865,33 @@ def test_try_takes_urls_and_selectors(project: Path) -> None:
     assert json.loads(headrace(project, "try", "a[href='https://x/'] > b", "--json"))["matches"] == []
     headrace(project, "try", "{", status=2)
     headrace(project, "try", "{}")
+    headrace(project, "try", '{"event_type": ["click"], "source_properties": "[]"}', status=2)
+    headrace(project, "try", '{"event_type": ["click"], "event_properties": null}', status=2)
+    headrace(project, "try", "@no such file", status=2)
+    (project / "no-text").write_bytes(b"\xff\xfe{")
+    headrace(project, "try", f"@{project / 'no-text'}")
+    assert ":id:" in headrace(project, "try", "https://app.example/user/1")  # and no emoji
+
+
+def test_try_says_which_pages_a_url_nearly_is_the_nearest_first(tmp_path: Path) -> None:
+    found = definitions(
+        tmp_path,
+        """\
+pages:
+  - {id: far, name: F, url: https://shop.example/imprint}
+  - {id: near, name: N, url: https://shop.example/check/*}
+  - {id: nearer, name: M, url: https://shop.example/checkouts/*}
+  - {id: query, name: Q, url: 'https://shop.example/checkout/1\\?x=1'}
+  - {id: host, name: H, url: https://www.shop.example/checkout/1}
+  - {id: gone, name: G, url: https://shop.example/checkout/*, state: archived}
+""",
+    )
+    answer = tried(Matcher(found), "https://shop.example/checkout/1")
+    assert answer.matches == ()
+    assert [one.id for one in answer.near] == ["gone", "query", "nearer", "near"]
+    assert answer.near[0].words == "url https://shop.example/checkout/* matches, but it is archived"
+    assert answer.near[2].words == 'url https://shop.example/checkouts/* wants another pathname than "/checkout/1"'
+    assert answer.near[1].words == r'url https://shop.example/checkout/1\?x=1 wants another search than ""'
 
 
 def test_try_says_when_types_are_what_differs(shop: Matcher) -> None:

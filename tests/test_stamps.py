@@ -1,18 +1,20 @@
 """Events are stamped with the ids of the definitions that they match, as they pass or later, where they lie."""
 
 import json
+import os
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from conftest import Warehouse, event, ndjson
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from headrace.definitions.matcher import Matcher
 from headrace.definitions.read import read
 from headrace.definitions.stamp import STAMPS, Stamper, unstamped
 from headrace.rows import RAW_EVENTS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 SHOP = """
 pages:
@@ -91,7 +93,10 @@ def test_a_definition_that_is_bound_to_a_page_holds_there_alone(stamper):
 
 
 def test_all_other_bytes_stay_as_they_were(stamper):
-    text = '{ "n":1.0e2,"a" : "\\u00e9\\/", "target" :\t{"raw_selector":"button", "x":{"target":{}}} ,"z":12345678901234567890 }'
+    text = (
+        '{ "n":1.0e2,"a" : "\\u00e9\\/", "target" :\t{"raw_selector":"button", "x":{"target":{}}} '
+        ',"z":12345678901234567890 }'
+    )
     (found,) = stamper.stamped(batch({"event_properties": text})).to_pylist()
     assert found["event_properties"] == text.replace("{ ", '{"event_definition_id":"clicked", ', 1).replace(
         "\t{", '\t{"element_definition_id":"any-button",', 1
@@ -100,7 +105,8 @@ def test_all_other_bytes_stay_as_they_were(stamper):
 
 def test_what_the_feed_tells_stays(stamper):
     row = {
-        "event_properties": '{"event_definition_id":null,"target":{"raw_selector":"button","additional_element_definition_ids":[]}}',
+        "event_properties": '{"event_definition_id":null,"target":'
+        '{"raw_selector":"button","additional_element_definition_ids":[]}}',
         "source_properties": source("https://shop.example/cart", page_definition_id="theirs"),
     }
     (found,) = stamper.stamped(batch(row)).to_pylist()
@@ -149,7 +155,8 @@ def test_conditions_are_on_the_value_of_each_row(stamper):
 
 def test_ids_of_any_spelling_are_json(tmp_path):
     odd = 'a"b\\c é 🍒'
-    stamper = stamper_of(f"pages:\n  - {{id: {json.dumps(odd, ensure_ascii=False)}, name: Odd, url: 'https://shop.example/*'}}", tmp_path)
+    written = json.dumps(odd, ensure_ascii=False)
+    stamper = stamper_of(f"pages:\n  - {{id: {written}, name: Odd, url: 'https://shop.example/*'}}", tmp_path)
     (found,) = stamper.stamped(batch({"source_properties": source("https://shop.example/x")})).to_pylist()
     assert json.loads(found["source_properties"])["page_definition_id"] == odd
 
@@ -227,7 +234,8 @@ def stamps(warehouse: Warehouse) -> dict[str, list[str | None]]:
     """By event: the ids of its page, element and event."""
     found = warehouse.rows(
         "select event_id, source_properties->>'$.page_definition_id', "
-        "event_properties->>'$.target.element_definition_id', event_properties->>'$.event_definition_id' from {p}.events"
+        "event_properties->>'$.target.element_definition_id', event_properties->>'$.event_definition_id' "
+        "from {p}.events"
     )
     return {event_id: ids for event_id, *ids in found}
 
@@ -319,3 +327,63 @@ def test_broken_definitions_end_a_sync_before_it_loads(warehouse, tmp_path):
     said = warehouse.sync(tmp_path / "feed", status=2)
     assert "definitions.yml:2: " in said
     assert not warehouse.database.exists()
+
+
+def test_the_lookups_keep_names_and_the_versions_say_what_was_active_when(warehouse, tmp_path):
+    feed = tmp_path / "feed"
+    define(warehouse, DEFINED)
+    put(feed, 1, event("first"))
+    warehouse.sync(feed)
+    ((first,),) = warehouse.rows("select modified_time from {p}.page_definitions")
+    define(warehouse, DEFINED.replace("name: Cart", "name: Basket").replace("button.buy}", "button.pay}"))
+    warehouse.sync(feed)
+    define(warehouse, DEFINED.replace("name: Cart", "name: Basket, state: archived"))
+    put(feed, 2, event("second", minute=1))
+    warehouse.sync(feed)
+    assert stamps(warehouse) == {"first": ["cart", "buy", "bought"], "second": [None, "buy", "bought"]}
+    assert warehouse.rows("select name, state, created_time from {p}.page_definitions") == [
+        ("Basket", "archived", first)
+    ]
+    found = warehouse.rows(
+        "select kind, id, name, state, content from {p}.definition_versions order by kind, id, valid_from"
+    )
+    assert [(kind, name, state) for kind, _, name, state, _ in found] == [
+        ("element", "Buy", "active"),
+        ("element", "Buy", "active"),
+        ("element", "Buy", "active"),
+        ("event", "Bought", "active"),
+        ("page", "Cart", "active"),
+        ("page", "Basket", "active"),
+        ("page", "Basket", "archived"),
+    ]
+    assert [json.loads(content)["selectors"] for kind, *_, content in found if kind == "element"] == [
+        ["button.buy"],
+        ["button.pay"],
+        ["button.buy"],
+    ]
+
+
+def test_git_tells_who_made_a_definition_and_when(warehouse, tmp_path):
+    def commit(text: str, author: str, at: str) -> None:
+        define(warehouse, text)
+        for command in (
+            ["add", "definitions.yml"],
+            ["commit", "-q", "-m", "defined", "--author", f"{author} <{author}@x>"],
+        ):
+            env = os.environ | {"GIT_AUTHOR_DATE": at, "GIT_COMMITTER_DATE": at, "GIT_CONFIG_GLOBAL": os.devnull}
+            named = ["-c", "user.name=c", "-c", "user.email=c@x"]
+            subprocess.run(["git", "-C", str(warehouse.project), *named, *command], check=True, env=env)
+
+    put(tmp_path / "feed", 1, event("first"))
+    subprocess.run(["git", "init", "-q", str(warehouse.project)], check=True)
+    cart = "pages:\n  - id: cart\n    name: Cart\n    url: https://shop.example/cart\n"
+    two = cart + "  - id: home\n    name: Home\n    url: https://shop.example/\n"
+    commit(two, "ann", "2026-01-05T10:00:00Z")
+    commit(two.replace("name: Home", "name: Start"), "bob", "2026-02-07T10:00:00Z")
+    warehouse.sync(tmp_path / "feed")
+    january, february = datetime(2026, 1, 5, 10, tzinfo=UTC), datetime(2026, 2, 7, 10, tzinfo=UTC)
+    columns = "id, created_by, created_time, modified_by, modified_time"
+    assert sorted(warehouse.rows(f"select {columns} from {{p}}.page_definitions")) == [
+        ("cart", "ann", january, "ann", january),
+        ("home", "ann", january, "bob", february),
+    ]

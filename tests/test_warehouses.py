@@ -349,6 +349,11 @@ def other(event_id: str, event_type: str, minute: int, **properties: Any) -> dic
 WITHOUT_IDS = [click(..., minute, target={"text": f"b{minute}", "Mixed Case": minute}) for minute in (1, 3, 5, 7)]
 FAR = {"event_time": "2025-11-30T23:59:59.999999Z"}
 QUOTES = {"Total": 12.5, "id": 2**62 + 1, "quote": 'it\'s "so" \\ ü€', "null": None, "list": [1, "two", {"Three": 3}]}
+ON_ELEMENTS = [
+    click("on three", 13, target={"text": "Buy", "raw_selector": "form.order > button.buy", "x": {"target": 2**62 + 1}}),
+    click("on another", 14, target={"text": "Menü", "raw_selector": "nav button.menu"}, **QUOTES),
+    {**click("elsewhere", 15, target={"raw_selector": "form.order"}), "source_properties": "{}"},
+]
 EXTRA_ROWS: dict[int, dict[str, list[dict[str, Any]]]] = {
     1: {
         "00/a": [
@@ -360,6 +365,7 @@ EXTRA_ROWS: dict[int, dict[str, list[dict[str, Any]]]] = {
             click("timeless", 8, fs_rage_count=3, fs_dead_count="2", is_click_long="yes"),
             other("text", "request", 9, request_status="200", request_duration_millis=1e3, request_url={"path": None}),
             {**other("far", "navigate", 10), **FAR},
+            *ON_ELEMENTS,
             other("told", "page_view", 11, page_name="Cart", start_time="2026-03-02T00:00:01Z", end_time="1970-01-01"),
         ],
         "00/pages": [
@@ -397,6 +403,36 @@ EXTRA_ROWS: dict[int, dict[str, list[dict[str, Any]]]] = {
 """Rows beside the sample's, by step and file: of types that JSON should not have, from months ago, re-created."""
 
 
+DEFINITIONS = {
+    2: """
+pages:
+  - {id: cart, name: Cart, url: "https://shop.example/cart", created_time: 2026-01-01, modified_time: 2026-01-01}
+elements:
+  - {id: order, name: Order, selector: form.order, page: cart, created_time: 2026-01-01, modified_time: 2026-01-01}
+  - {id: button, name: A button, selector: button, created_time: 2026-01-01, modified_time: 2026-01-01}
+events:
+  - {id: clicked, name: Clicked, type: click, element: button, created_time: 2026-01-01, modified_time: 2026-01-01}
+page_rules:
+  - {url: "https://shop.example/*", path: "/products/:id"}
+""",
+    3: """
+pages:
+  - {id: basket, name: Bäsket 'é', url: "https://shop.example/cart", created_time: 2026-01-02, modified_time: 2026-01-02}
+elements:
+  - {id: order, name: Order, selector: form.order, created_time: 2026-01-01, modified_time: 2026-01-02}
+  - {id: button, name: A button, selector: button, state: archived, created_time: 2026-01-01, modified_time: 2026-01-02}
+  - {id: buy, name: Buy, selector: button.buy, created_time: 2026-01-02, modified_time: 2026-01-02}
+events:
+  - {id: clicked, name: Clicked, type: click, page: basket, created_time: 2026-01-01, modified_time: 2026-01-02}
+  - id: dear
+    name: Dear
+    where: [{property: Total, greater: 12}]
+    created_time: 2026-01-02
+    modified_time: 2026-01-02
+""",
+}
+"""By step: of the first one no event is stamped, by the last one all are stamped anew."""
+
 LOST = ("int_parsed_events", "int_sessions", "int_page_views")
 """What a rebuild has to make anew."""
 
@@ -418,6 +454,8 @@ def steps(
             folder = feed / "events" / f"ingested_time=2026-03-02 {hour}:00:00"
             folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{file}.ndjson").write_bytes(ndjson(*rows))
+        if step in DEFINITIONS:
+            (warehouse.project / "definitions.yml").write_text(DEFINITIONS[step], encoding="utf-8")
         if deadly:
             killed = warehouse.start(deadly, "sync", feed)
             assert killed.end(warehouse.timeout) == -signal.SIGKILL, killed.said()
@@ -431,6 +469,8 @@ def steps(
             warehouse.headrace("rebuild", "--since", "2000-01-01")
             assert [warehouse.rows(f"select count(*) from {{p}}.{table}")[0][0] > 0 for table in LOST] == [True] * 3
             yield "rebuild", published(warehouse)
+    warehouse.headrace("definitions", "apply", "--since", "2000-01-01")
+    yield "apply", published(warehouse)
 
 
 def published(warehouse: Remote) -> dict[str, compare.Rows]:

@@ -556,7 +556,7 @@ def try_value(project_dir: Path | None, value: str, as_json: bool) -> None:
     from .definitions.read import read
     from .definitions.tries import tried
 
-    text = Path(value[1:]).read_text(encoding="utf-8") if value.startswith("@") else value
+    text = Path(value[1:]).read_bytes().decode("utf-8-sig", "replace") if value.startswith("@") else value
     answer = tried(Matcher(read(_definitions_of(project_dir))), text)
     if as_json:
         lists = {"matches": answer.matches, "near": answer.near}

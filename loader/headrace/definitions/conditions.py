@@ -21,6 +21,9 @@ SOURCE = "source_properties."
 
 MAX_STEPS = 20
 
+MAX_REGEXP_BYTES = 2 * 1024**2
+"""What a regular expression may take of memory, of which there may be thousands."""
+
 
 def steps(path: str) -> tuple[str, tuple[str, ...]]:
     """The column that a path leads into, and the keys on the way.
@@ -46,6 +49,7 @@ def compile_regexp(text: str) -> Any:
     options = re2.Options()
     options.log_errors = False
     options.never_capture = True
+    options.max_mem = MAX_REGEXP_BYTES
     try:
         return re2.compile(text.encode(), options)
     except re2.error as error:

@@ -137,9 +137,9 @@ def _hint(text: str, line: int) -> str:
     near = lines[max(line - 2, 0) : line]
     if any("\t" in one[: len(one) - len(one.lstrip())] for one in near):
         return "; indent with blanks, not with tabs"
-    if any(re.match(r"\s*(?:- )?[\w ]+:\s+[*&!%@`\[{>|]", one) for one in near):
-        return "; a value that begins with a sign such as * & ! % @ ` [ { needs quotes"
-    if any(re.search(r":\s.*:\s", one) for one in near):
+    if any(re.match(r"\s*(?:- )?[\w ]+:\s+[*&!%@`]", one) for one in near):
+        return "; a value that begins with * & ! % @ or ` needs quotes"
+    if any(re.search(r":\s.*:\s", one) and "{" not in one for one in near):
         return "; a value with a colon and a blank in it needs quotes"
     return ""
 

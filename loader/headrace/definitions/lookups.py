@@ -87,9 +87,18 @@ def waiting(pipeline: dlt.Pipeline, definitions: Definitions | None, folder: Pat
     content_hash = set_id(found)
     if content_hash == known_hash or (definitions is None and known_hash is None):
         return None
-    authors = _Authors(folder)
-    rows = [_row(kind, one) | authors.of(one) for kind, one in _each(found)]
-    return Lookups([*rows, *(_archived(pipeline, found) if known_hash else ())], content_hash)
+    earlier = _earlier(pipeline) if known_hash else {}
+    authors, now = _Authors(folder), datetime.now(UTC)
+    rows = []
+    for kind, one in _each(found):
+        row = _row(kind, one)
+        told = authors.of(one) | {name: value for name, value in row.items() if value is not None}
+        before = earlier.pop((kind, one.id), {})
+        times = {"created_time": before.get("created_time") or now, "created_by": before.get("created_by")}
+        times["modified_time"] = before["modified_time"] if _is_same(row, before) else now
+        rows.append(row | times | told)
+    gone = [row | {"state": "archived", "modified_time": now} for row in earlier.values() if row["state"] != "archived"]
+    return Lookups([*rows, *gone], content_hash)
 
 
 def set_id(definitions: Definitions) -> str:
@@ -127,22 +136,22 @@ COMMON = {field.name for field in fields(Definition)}
 """What all definitions have: columns of the lookups, and their place."""
 
 
-def _archived(pipeline: dlt.Pipeline, definitions: Definitions) -> Iterator[dict[str, Any]]:
-    """What the lookups have of a project that defines it no more."""
-    columns = "id, name, description, created_time, created_by, modified_by, _content"
-    for kind, plural in KINDS.items():
-        defined = {one.id for one in getattr(definitions, plural)}
-        own: list[tuple[Any, ...]] = []
+def _is_same(row: dict[str, Any], before: dict[str, Any]) -> bool:
+    return bool(before) and all(row[name] == before[name] for name in ("name", "description", "state", "content"))
+
+
+def _earlier(pipeline: dlt.Pipeline) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the lookups have of the definitions of a project, by kind and id."""
+    names = ("id", "name", "description", "state", "created_time", "created_by", "modified_time", "modified_by")
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for kind in KINDS:
         with suppress(DestinationException):  # no build has made the column yet; if more is wrong, the load fails, too
-            own = query(
-                pipeline,
-                f"select {columns} from {kind}_definitions where _content is not null and state <> 'archived'",
-            )
-        for found in own:
-            row = dict(zip((*columns.split(", ")[:-1], "content"), found, strict=True))
-            if row["id"] not in defined:
-                user_defined = {"is_user_defined": True if kind == "page" else None}
-                yield {"kind": kind, "state": "archived", **row, **user_defined, "modified_time": None}
+            for values in query(
+                pipeline, f"select {', '.join(names)}, _content from {kind}_definitions where _content is not null"
+            ):
+                row = dict(zip((*names, "content"), values, strict=True))
+                found[kind, row["id"]] = {"kind": kind, **row, "is_user_defined": True if kind == "page" else None}
+    return found
 
 
 class _Authors:

@@ -7,15 +7,16 @@ same definitions in whatever order and files they are written.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from . import conditions, paths, selectors
 from .conditions import Test
-from .model import Definition, Definitions, Element, Event
+from .model import Definition, Definitions, Element, Event, in_one_line
 from .pages import App, Pages, names_of
 
 VERSION: int = 1
@@ -55,8 +56,14 @@ class Defined:
         return all(test(value_of(path)) for path, test in self.tests)
 
 
+RANK = attrgetter("rank")
+
+
 class Matcher:
-    """Which definitions match. It can be pickled: the copy is made anew of the definitions."""
+    """Which definitions match.
+
+    Each thread needs one of its own. It can be pickled: the copy is made anew of the definitions.
+    """
 
     def __init__(self, definitions: Definitions) -> None:
         self.definitions = definitions
@@ -69,7 +76,7 @@ class Matcher:
         events = sorted((one for one in definitions.events if one.is_active), key=_event_rank)
         self._events = [_defined(event, rank) for rank, event in enumerate(events)]
         self._by_type = {
-            kind: _ByKey(one for one in self._events if not one.event.types or kind in one.event.types)
+            kind: _OfType(one for one in self._events if not one.event.types or kind in one.event.types)
             for kind in {None, *(kind for event in events for kind in event.types)}
         }
 
@@ -92,17 +99,18 @@ class Matcher:
 
         Args:
             path: as recorded, in any form that a feed has.
-            text: the target's; None where it has none, or a masked one.
+            text: the target's; None where it has none, or a masked one. However many blanks or ends of lines are
+                between its words, they count as one blank.
             app: its name, its package, or both.
         """
         if not path or not self._element_of:
             return ()
         ranked = self._ranked(path) if len(path) <= LONGEST_KEPT else self._ranked_elements(path)
-        apps = names_of(app)
+        apps, shown = names_of(app), in_one_line(text)
         return tuple(
             ElementMatch(one.id, one.page)
             for one in ranked
-            if (not one.texts or text in one.texts) and (one.app is None or one.app in apps)
+            if (not one.texts or shown in one.texts) and (one.app is None or one.app in apps)
         )
 
     def _ranked_elements(self, path: str) -> tuple[Element, ...]:
@@ -132,7 +140,8 @@ class Matcher:
             value_of: gives the value at a path of `properties`, decoded from JSON; None where there is none.
         """
         group = self._by_type.get(event_type) or self._by_type[None]
-        return tuple(one.event.id for one in group.candidates(value_of) if one.holds(page_id, element_ids, value_of))
+        found = group.candidates(page_id, element_ids, value_of)
+        return tuple(one.event.id for one in found if one.holds(page_id, element_ids, value_of))
 
     @property
     def tests(self) -> list[tuple[str, Test]]:
@@ -145,34 +154,44 @@ class Matcher:
         return tuple(sorted({path for path, _ in self.tests}))
 
 
-class _ByKey:
-    """Event definitions of one type, found by the values of properties that they want to be equal to something."""
+class _OfType:
+    """Event definitions of one type, each found by one thing that it asks for: a value, an element or a page."""
 
     def __init__(self, defined: Iterable[Defined]) -> None:
         by_value: dict[str, dict[tuple[str, Any], list[Defined]]] = defaultdict(lambda: defaultdict(list))
+        by_element: dict[str, list[Defined]] = defaultdict(list)
+        by_page: dict[str, list[Defined]] = defaultdict(list)
         self._others: list[Defined] = []
         for one in defined:
-            keyed = next(
-                ((where.property, keys) for where in one.event.where if (keys := conditions.keys_of(where))), None
-            )
-            if keyed is None:
-                self._others.append(one)
-                continue
-            for key in keyed[1]:
-                by_value[keyed[0]][key].append(one)
-        self._by_value: Mapping[str, Mapping[tuple[str, Any], list[Defined]]] = {
-            path: dict(found) for path, found in by_value.items()
-        }
+            wanted = [(where.property, keys) for where in one.event.where if (keys := conditions.keys_of(where))]
+            if wanted:
+                places = [by_value[wanted[0][0]][key] for key in wanted[0][1]]
+            elif one.elements:
+                places = [by_element[name] for name in one.elements]
+            elif one.pages:
+                places = [by_page[name] for name in one.pages]
+            else:
+                places = [self._others]
+            for place in places:
+                place.append(one)
+        self._by_value = [(path, dict(of_path)) for path, of_path in by_value.items()]
+        self._by_element, self._by_page = dict(by_element), dict(by_page)
 
-    def candidates(self, value_of: Callable[[str], Any]) -> list[Defined]:
-        """Those whose keys are there, in the order of their ranks."""
-        found = list(self._others)
-        for path, by_key in self._by_value.items():
+    def candidates(
+        self, page_id: str | None, element_ids: frozenset[str], value_of: Callable[[str], Any]
+    ) -> list[Defined]:
+        """Those of which the one thing is there, in the order of their ranks."""
+        found = self._others
+        for path, of_path in self._by_value:
             key = conditions.key_of(value_of(path))
-            if key is not None and key in by_key:
-                found += by_key[key]
-        found.sort(key=lambda one: one.rank)
-        return found
+            if key in of_path:
+                found = found + of_path[key]
+        if self._by_element and not element_ids.isdisjoint(self._by_element):
+            of_elements = {one.rank: one for name in element_ids for one in self._by_element.get(name, ())}
+            found = found + list(of_elements.values())
+        if page_id in self._by_page:
+            found = found + self._by_page[page_id]
+        return sorted(found, key=RANK) if len(found) > 1 else found
 
 
 def _defined(event: Event, rank: int) -> Defined:

@@ -9,6 +9,14 @@ Value = str | int | float | bool
 """What a property is compared with."""
 
 
+LONGEST_TEXT = 20_000
+
+
+def in_one_line(text: str | None) -> str | None:
+    """A text with one blank between its words; None where it is too long to be an element's text."""
+    return None if text is None or len(text) > LONGEST_TEXT else " ".join(text.split())
+
+
 @dataclass(frozen=True)
 class Place:
     """Where something is written."""
@@ -67,7 +75,7 @@ class Element(Definition):
     page: str | None = None
     """The id of the page on which alone it counts."""
     texts: tuple[str, ...] = ()
-    """The target's text is one of these; with none, any text or none."""
+    """The target's text is one of these, but for blanks (`in_one_line`); with none, any text or none."""
     app: str | None = None
 
 

@@ -12,16 +12,13 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from .model import Definitions, Page, PageRule
-from .urls import Route, UrlPattern, example_of_both, host_of, may_overlap, readable
+from .urls import Effort, Route, UrlPattern, example_of_both, host_of, readable
 
 CACHED_URLS = 16_384
 LONGEST_KEPT = 2_048
 """Characters of a URL whose answer is kept."""
 
-MAX_SEARCHES = 20_000
-"""Pairs of patterns: a thousand take a tenth of a second."""
-
-USER = re.compile(r"//[^/?#]+@")
+USER = re.compile(r"^([^/?#]*//)[^/?#]+@")
 SPLIT = re.compile(r"(?:([A-Za-z][-+.A-Za-z0-9]*):)?//([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL)
 SESSION_ID = re.compile(
     r";(?:jsessionid|JSESSIONID|sessionid|SESSIONID|phpsessid|PHPSESSID|sid|SID)=[^/;]*|/[(](?:[A-Z][(][^()/]*[)])+[)]"
@@ -96,7 +93,7 @@ class Pages:
         known = readable(url) if self._rules else None
         if known is None:
             return None
-        split = SPLIT.match(USER.sub("//", known, count=1).strip())
+        split = SPLIT.match(USER.sub(r"\1", known).strip())
         if not split:
             return None
         scheme, host, path, query, mark = (part or "" for part in split.groups())
@@ -178,21 +175,19 @@ def _short_host(scheme: str, host: str) -> str:
 def overlaps(pages: Iterable[Page], most: int = 20) -> Iterator[Overlap]:
     """Pages that leave open which of them a URL or a screen is, at most so many.
 
-    What two URL patterns share is searched, with samples for regular expressions in them, for `MAX_SEARCHES` pairs:
-    what is found is true, and what isn't found may still be there; then the more special pattern is the page, and of
-    two alike the first id.
+    What two URL patterns share is searched, with samples for regular expressions in them and so long as `MAX_EFFORT`
+    lasts: what is found is true, and what isn't found may still be there; then the more special pattern is the page,
+    and of two alike the first id.
     """
     by_priority: dict[int, list[Page]] = defaultdict(list)
     for page in pages:
         if page.is_active:
             by_priority[page.priority].append(page)
-    found = searches = 0
+    found, effort = 0, Effort()
     for alike in by_priority.values():
         patterns = [(page, [UrlPattern(url) for url in page.urls]) for page in alike]
         for (first, ones), (second, others) in combinations(patterns, 2):
-            near = [(one, other) for one in ones for other in others if may_overlap(one, other)]
-            searches += len(near)
-            examples = (example_of_both(one, other) for one, other in near if searches <= MAX_SEARCHES)
+            examples = (example_of_both(one, other, effort) for one in ones for other in others)
             example = next((url for url in examples if url), _shared_screen(first, second))
             if example is not None:
                 yield Overlap(first, second, example)

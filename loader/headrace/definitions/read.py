@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,18 @@ from ..errors import UsageError
 from . import FILE_NAME, FOLDER_NAME, document
 from .model import Definition, Definitions, Page, Place
 from .pages import overlaps
-from .shape import FILE, MAX_DEFINITIONS, MISSING, Many, Problem, Reading, TooManyError, shortened, unknown
+from .shape import (
+    FILE,
+    MAX_DEFINITIONS,
+    MAX_PROBLEMS,
+    MISSING,
+    Many,
+    Problem,
+    Reading,
+    TooManyError,
+    shortened,
+    unknown,
+)
 
 MAX_FILES = 1_000
 
@@ -53,7 +65,8 @@ def read(path: Path) -> Definitions:
         raise DefinitionsError(problems) from None
     found = Definitions(**{kind: tuple(one for part in parts for one in part.get(kind, ())) for kind in FILE.keys})
     named = {kind: [one for part in parts for one in part.get(f"{kind} ids", ())] for kind in FILE.keys}
-    problems += [*_repeated(named), *_problems(found, {kind: {name for name, _ in named[kind]} for kind in named})]
+    ids = {kind: {name for name, _ in named[kind]} for kind in named}
+    problems += islice(chain(_repeated(named), _problems(found, ids)), MAX_PROBLEMS)
     problems += list(_overlaps(found.pages))
     if problems:
         raise DefinitionsError(problems)

@@ -498,7 +498,8 @@ PAGE = Record(
 
 def _element(values: dict[str, Any], place: Place) -> Element:
     is_within = values.pop("match", "within") == "within"
-    return Element(**_stated(values), is_within=is_within, place=place)
+    texts = tuple(" ".join(text.split()) for text in values.pop("texts", ()))
+    return Element(**_stated(values), texts=texts, is_within=is_within, place=place)
 
 
 ELEMENT = Record(
@@ -512,7 +513,11 @@ ELEMENT = Record(
         ),
         "match": Key(Choice(("within", "target")), "within: what lies in the element counts, too; this is the default"),
         "page": Key(ID, "the id of the page on which alone it counts"),
-        "text": Key(several(Text(MAX_PATTERN)), "the exact text of the target, or a list of texts", field="texts"),
+        "text": Key(
+            several(Text(MAX_PATTERN)),
+            "the whole text of the target, or a list of texts; how many blanks are between words does not matter",
+            field="texts",
+        ),
         "app": Key(NAME, "the name of the app, or its package"),
     },
     _element,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from ..errors import UsageError
 from . import conditions, paths, selectors
 from .matcher import Matcher
-from .model import Condition, Definition, Element, Event, Page
+from .model import Condition, Definition, Element, Event, Page, in_one_line
 from .pages import App, names_of
 from .urls import COMPONENTS, UrlPattern, readable
 
 MAX_NEAR = 10
+NEAR = 0.5
+"""How much two paths have in common that are nearly the same."""
+COMPARED = 200
 SHOWN = 80
 
 
@@ -105,11 +109,14 @@ def _url(matcher: Matcher, url: str) -> Found:
         is_lower = page.priority != first[0].priority
         why = f"priority {page.priority} against {first[0].priority}" if is_lower else "its url is less special"
         near.append(_reason("page", page, f"url {pattern.text} matches too, but {first[0].id} goes before it: {why}"))
-    near += [
-        _reason("page", page, words)
+    every = EVERY_URL.parts_of(known) if known else None
+    almost = [
+        (*max(reasons), page)
         for page in matcher.definitions.pages
-        if page.id not in found and (words := _near_url(page, known))
+        if known and every and page.id not in found and (reasons := list(_near_urls(page, known, every)))
     ]
+    almost.sort(key=lambda one: (-one[0], one[2].id))
+    near += [_reason("page", page, words) for _, words, page in almost]
     if rule := matcher.pages.rule_of(url):
         matches.append(
             Reason(
@@ -122,18 +129,20 @@ def _url(matcher: Matcher, url: str) -> Found:
     return matches, near
 
 
-def _near_url(page: Page, url: str | None) -> str | None:
-    """What keeps a page from matching a URL, if it is one thing."""
-    if url is None or (every := EVERY_URL.parts_of(url)) is None:
-        return None
-    for text in page.urls:
-        pattern = UrlPattern(text)
+def _near_urls(page: Page, url: str, every: Mapping[str, str]) -> Iterator[tuple[float, str]]:
+    """What keeps the patterns of a page from matching a URL, if it is one thing, and how near they are, up to 1."""
+    for pattern in map(UrlPattern, page.urls):
         if pattern.matches(url):
-            return f"url {text} matches, but it is archived"
+            yield 1, f"url {pattern.text} matches, but it is archived"
+            continue
         wrong = [name for name in COMPONENTS if not pattern.takes(name, every[name])]
-        if len(wrong) == 1 and wrong[0] != "hostname":
-            return f"url {text} wants another {wrong[0]} than {_shown(every[wrong[0]])}"
-    return None
+        if len(wrong) != 1 or wrong[0] == "hostname":
+            continue
+        closeness = 0.9
+        if wrong[0] == "pathname":
+            closeness = SequenceMatcher(None, pattern.path[:COMPARED], every["pathname"][:COMPARED]).ratio()
+        if closeness > NEAR:
+            yield closeness, f"url {pattern.text} wants another {wrong[0]} than {_shown(every[wrong[0]])}"
 
 
 EVERY_URL = UrlPattern("*://*:*/*")
@@ -177,7 +186,7 @@ def _near_path(one: Element, compounds: Any, text: str | None, app: App) -> str 
         return f"selector {_shown(one.selectors[0])} matches what the target lies in, and it has match: target"
     if not one.is_active:
         return "its selector matches, but it is archived"
-    if one.texts and text not in one.texts:
+    if one.texts and in_one_line(text) not in one.texts:
         return f"its selector matches, and it wants the text {_shown(one.texts[0])}, not {_shown(text)}"
     return f"its selector matches, and it is of the app {one.app}, not {' '.join(names_of(app)) or 'of none'}"
 
@@ -203,7 +212,7 @@ def _event(matcher: Matcher, event: dict[str, Any]) -> Found:
         matches += of_elements
         near += near_elements
         element_ids = frozenset(one.id for one in of_elements)
-    kind = event.get("event_type")
+    kind = event.get("event_type") if isinstance(event.get("event_type"), str) else None
     found = matcher.events_of(kind, page_id, element_ids, lambda path: value_at(event, path))
     events = {one.id: one for one in matcher.definitions.events}
     matches += [

@@ -21,6 +21,12 @@ MAX_GROUPS = 20
 MAX_STATES = 20_000
 """How far a URL is looked for that two patterns match."""
 
+MAX_EFFORT = 10_000_000
+"""What all such searches may cost in all: some seconds. Two short patterns cost about two hundred."""
+
+LOOK = 3
+"""What a look at two patterns costs that can't match one URL."""
+
 SAMPLES = (
     *("1", "12", "123", "1234", "12345", "123456", "12345678", "2026", "2026-03", "2026-03-02", "1.0", "v1", "a1"),
     *(
@@ -179,6 +185,11 @@ class UrlPattern:
         pattern: Any = URLPattern
         return bool(pattern({component: getattr(self._pattern, component)}).test({component: text}))
 
+    @property
+    def path(self) -> str:
+        """The pattern of its path."""
+        return str(self._pattern.pathname)
+
     def parts_of(self, url: str) -> dict[str, str] | None:
         """The components of a URL; None where it does not match."""
         found: Any = self._pattern.exec(url)
@@ -302,6 +313,13 @@ Label = tuple[bool, str]
 """A character, or (False, c) for any but c."""
 
 
+class Effort:
+    """What may still be spent on searches."""
+
+    def __init__(self, left: int = MAX_EFFORT) -> None:
+        self.left = left
+
+
 class _Automaton:
     def __init__(self, parts: tuple[Part, ...], separator: str, words: Iterable[str]) -> None:
         self.separator = separator
@@ -396,17 +414,29 @@ def _common(one: Label, other: Label) -> str | None:
     return None if fixed == but else fixed
 
 
-def _shared(one: _Automaton, other: _Automaton, preferred: Iterable[str], is_empty_fine: bool = True) -> str | None:
-    """A text that both match, the shortest where none of the preferred ones is."""
+def _shared(
+    one: _Automaton, other: _Automaton, preferred: Iterable[str], first: str | None, effort: Effort
+) -> str | None:
+    """A text that both match, the shortest where none of the preferred ones is.
+
+    Args:
+        one: an automaton.
+        other: another.
+        preferred: what is easy to read.
+        first: the character that it begins with; "" for any, None where it may be empty, too.
+        effort: what it costs is taken from it.
+    """
     for text in preferred:
         if one.accepts(text) and other.accepts(text):
             return text
+    effort.left -= len(one.steps) + len(other.steps)
     start = (0, 0)
     before: dict[tuple[int, int], tuple[tuple[int, int], str] | None] = {start: None}
     waiting = deque([start])
     while waiting and len(before) < MAX_STATES:
         state = waiting.popleft()
-        if one.end in one.reach[state[0]] and other.end in other.reach[state[1]] and (before[state] or is_empty_fine):
+        effort.left -= 1
+        if one.end in one.reach[state[0]] and other.end in other.reach[state[1]] and (first is None or state != start):
             return _way(before, state)
         for left in one.reach[state[0]]:
             for label, to in one.steps[left]:
@@ -414,6 +444,10 @@ def _shared(one: _Automaton, other: _Automaton, preferred: Iterable[str], is_emp
                     for other_label, other_to in other.steps[right]:
                         sign = _common(label, other_label)
                         after = (to, other_to)
+                        if sign and first and state == start:
+                            sign = (
+                                first if _common(label, (True, first)) and _common(other_label, (True, first)) else None
+                            )
                         if sign and after not in before:
                             before[after] = (state, sign)
                             waiting.append(after)
@@ -437,6 +471,8 @@ PREFERRED = {
     "hash": ("",),
 }
 
+FIRST = {"protocol": "", "hostname": "", "pathname": "/"}
+
 
 def may_overlap(one: UrlPattern, other: UrlPattern) -> bool:
     """False where a look at their hosts and paths says that no URL matches both."""
@@ -450,24 +486,21 @@ def may_overlap(one: UrlPattern, other: UrlPattern) -> bool:
     )
 
 
-def example_of_both(one: UrlPattern, other: UrlPattern) -> str | None:
-    """A URL that two patterns match; None when none was found."""
+def example_of_both(one: UrlPattern, other: UrlPattern, effort: Effort | None = None) -> str | None:
+    """A URL that two patterns match; None when none was found, or the effort is spent."""
+    effort = effort or Effort()
+    effort.left -= LOOK
+    if effort.left <= 0 or not may_overlap(one, other):
+        return None
     texts = {}
     for name in COMPONENTS:
         pair = one.components[name], other.components[name]
         words = [word for parts in pair for text in _texts(parts) for word in (text, *re.split("[/.&=]", text))]
         separator = {"pathname": "/", "hostname": "."}.get(name, "")
         left, right = (_Automaton(parts, separator, words) for parts in pair)
-        found = _shared(left, right, PREFERRED[name], name not in ("protocol", "hostname"))
+        found = _shared(left, right, PREFERRED[name], FIRST.get(name), effort)
         if found is None:
             return None
-        if (
-            name == "pathname"
-            and not found.startswith("/")
-            and left.accepts(f"/{found}")
-            and right.accepts(f"/{found}")
-        ):
-            found = f"/{found}"
         texts[name] = found
     port, search, mark = (texts[name] for name in ("port", "search", "hash"))
     url = (

@@ -1,0 +1,17 @@
+{{ config(enabled=var('managed_events') is none) }}
+
+select
+    kind,
+    id,
+    name,
+    description,
+    state,
+    valid_from,
+    lead(valid_from) over (
+        partition by kind, id
+        order by valid_from
+    ) as valid_until,
+    modified_time,
+    modified_by,
+    content
+from {{ ref('definition_versions') }}
