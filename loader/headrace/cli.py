@@ -536,8 +536,9 @@ def check(
         for warning in told:
             errors.print(f"[yellow]headrace:[/] {plain(warning)}")
         if not problems:
-            counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.counts().items())
-            output.print(plain(f"{path}: {counts}; nothing is wrong"))
+            named = {name.replace("_", " "): count for name, count in found.counts().items()}
+            counts = ", ".join(f"{count:,} {name[:-1] if count == 1 else name}" for name, count in named.items())
+            output.print(plain(f"{path}: {counts}; nothing is wrong{', but see above' if told else ''}"))
     if problems:
         sys.exit(2)
 
