@@ -11,6 +11,9 @@ where event_type = '{{ event_type }}'
     'id': 'events.event_id',
     'session_id': 'events.full_session_id',
     'user_id': 'cast(events.device_id as ' ~ dbt.type_string() ~ ')',
+    'current_page_definition_id': current_page_definition_id('events', as_of='today') if 'current_page' in sections,
+    'current_element_definition_id': current_element_definition_id('events', as_of='today')
+        if 'current_element' in sections,
 } -%}
 {%- set columns = [] -%}
 {%- for section in sections -%}
@@ -29,6 +32,12 @@ where event_type = '{{ event_type }}'
 select
     {{ columns | join(',\n    ') }}
 from {{ ref('int_parsed_events') }} as events
+{%- if 'current_page' in sections %}
+{{ with_page('events', as_of='today') }}
+{%- endif %}
+{%- if 'current_element' in sections %}
+{{ with_element('events', as_of='today') }}
+{%- endif %}
 {%- endmacro %}
 
 
@@ -56,7 +65,7 @@ from {{ ref('int_parsed_events') }} as events
 
 {% macro catalogue_additions(section) -%}
     {%- set catalogue, additions = var('event_catalogue'), var('event_catalogue_additions') -%}
-    {%- set fixed = ['identifiers', 'event_key', 'events'] -%}
+    {%- set fixed = ['identifiers', 'event_key', 'events', 'current_page', 'current_element'] -%}
     {%- set types = ['varchar', 'bigint', 'double', 'boolean', 'date', 'timestamptz', 'json'] -%}
     {%- set keys = ['name', 'data_type', 'description', 'data_tests', 'config'] -%}
     {%- for unknown in additions | reject('in', catalogue) | list + additions | select('in', fixed) | list -%}
@@ -94,7 +103,9 @@ from {{ ref('int_parsed_events') }} as events
 
 
 {% macro event_columns() -%}
-    {%- set others = ['identifiers', 'event_key', 'events', 'source_properties'] + inner_sections() -%}
+    {%- set others = [
+        'identifiers', 'event_key', 'events', 'current_page', 'current_element', 'source_properties'
+    ] + inner_sections() -%}
     {%- set taken = [] -%}
     {%- for section in others if section != 'user_properties' -%}
         {%- do taken.extend(var('event_catalogue')[section] | map(attribute='name')) -%}

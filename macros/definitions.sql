@@ -63,20 +63,6 @@ where
 {%- endmacro %}
 
 
-{% macro whole_matches() -%}
-    {#- While the loader matches anew, there are rows of two sets. -#}
-    (
-        select found.*
-        from {{ landed('definition_matches') }} as found
-        where found.matched_by = (
-            select max(whole.matched_by)
-            from {{ landed('definition_matches') }} as whole
-            where whole.kind = 'set'
-        )
-    )
-{%- endmacro %}
-
-
 {% macro own_definitions(kind) -%}
     (
         select id

@@ -120,6 +120,11 @@
 {%- endmacro %}
 
 
+{% macro short_hash_of(columns) -%}
+    substr({{ hash_of(columns) }}, 1, 12)
+{%- endmacro %}
+
+
 {% macro day_ranges(column, spans) -%}
     {{ return(literal_days(column, day_spans(spans) if execute else [])) }}
 {%- endmacro %}

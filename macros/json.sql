@@ -74,6 +74,16 @@
 {%- endmacro %}
 
 
+{% macro json_items(rows, column) -%}
+    {{ return(adapter.dispatch('headrace_json_items', 'headrace')(rows ~ '.' ~ column)) }}
+{%- endmacro %}
+
+
+{% macro json_item() -%}
+    {{ return(adapter.dispatch('headrace_json_item', 'headrace')()) }}
+{%- endmacro %}
+
+
 {% macro json_texts(column, paths) -%}
     {{ return(adapter.dispatch('headrace_json_texts', 'headrace')(column, paths)) }}
 {%- endmacro %}

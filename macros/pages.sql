@@ -128,7 +128,7 @@
 {% macro page_value_id() -%}
     case
         when screen_name is not null or url_full_url <> ''
-            then {{ hash_of(["'page'"] + page_value().values() | list) }}
+            then {{ short_hash_of(["'page'"] + page_value().values() | list) }}
     end
 {%- endmacro %}
 
@@ -136,7 +136,7 @@
 {% macro element_value_id() -%}
     case
         when target_raw_selector is not null or target_text is not null
-            then {{ hash_of(["'element'"] + element_value().values() | list) }}
+            then {{ short_hash_of(["'element'"] + element_value().values() | list) }}
     end
 {%- endmacro %}
 

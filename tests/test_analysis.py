@@ -89,6 +89,7 @@ SOURCE_COLUMNS = {
     "entrypoint": "web client",
     "origin": "dom",
     "integration": "fs",
+    "current_page_definition_id": "product",
 }
 OWN = {"event_name": "Bought", "event_properties": {"order_id": 2**62 + 1, "total": 17.5}}
 # Each fact: the event type, its properties, and the columns that they become.
@@ -405,6 +406,8 @@ def test_every_relation_and_column(warehouse):
         "source_type": "web",
         "event_definition_id": "bought",
         "element_definition_id": "buy",
+        "current_page_definition_id": "product",
+        "current_element_definition_id": "buy",
     }
     sources = {row["event_id"]: row for row in rows_of(warehouse, "source_properties")}
     assert set(sources) == live
@@ -434,7 +437,7 @@ def test_every_relation_and_column(warehouse):
         {"user_id": str(big), "user_properties": {"plan": "pro"}} | told
     ]
     for kind, id_ in (("event", "bought"), ("page", "product"), ("element", "buy")):
-        [told] = warehouse.query(f"select * from product.{kind}_definitions")
+        [told] = warehouse.query(f"select * exclude (_content) from product.{kind}_definitions")
         assert rows_of(warehouse, f"{kind}_definitions", "id") == [told | {"processed_time": told["modified_time"]}]
         assert told["id"] == id_
 
@@ -612,8 +615,12 @@ def test_the_catalogue_is_the_contract(warehouse):
     models = {node["alias"]: node for node in manifest["nodes"].values() if node["schema"] == SCHEMA}
     assert set(models) == set(FACTS) | set(OTHERS)
     sections = {relation: ("identifiers", kind) for relation, (kind, _, _) in FACTS.items()}
-    sections |= {"events": ("identifiers", "events"), "user_properties": ("user_properties",)}
+    sections |= {
+        "events": ("identifiers", "events", "current_page", "current_element"),
+        "user_properties": ("user_properties",),
+    }
     sections |= {s: ("event_key", s) for s in ("source_properties", "element_properties", "page_properties")}
+    sections["source_properties"] += ("current_page",)
     for relation, parts in sections.items():
         said = [(c["name"], c["data_type"], c["description"]) for c in models[relation]["columns"].values()]
         declared = [column for part in parts for column in catalogue[part]]

@@ -65,6 +65,9 @@ OWN = ["cart", "any-page", "cart-button", "any-button", "was-own"]
 """Of which the lookups say that headrace matches them itself."""
 
 
+BOTH = {"event_definition_id": "helped", "additional_event_definition_ids": ["paid", "helped"]}
+
+
 def source(url: str | None = None, **more: Any) -> str:
     found: Row = {"url": {"full_url": url}} if url else {}
     return json.dumps(found | more)
@@ -87,14 +90,14 @@ def history() -> list[Row]:
         (1, "click", target("div > button.buy"), source(f"{SHOP}/p/2"), {"view_id": 2}),
         (1, "navigate", "{}", cart, {"view_id": 3}),
         (1, "click", target("div > button.buy", fs_dead_count=1), cart, {"view_id": 3}),
-        (1, "click", target("form > button.pay"), cart, {"view_id": 3}),
+        (1, "click", target("form > button.pay", event_definition_id="paid"), cart, {"view_id": 3}),
         (1, "navigate", "{}", source(f"{SHOP}/cart?a=2"), {"view_id": 4}),
         (1, "click", target("div > button.buy"), source(f"{SHOP}/cart?a=2"), {"view_id": 4}),
         (2, "navigate", "{}", source(f"{SHOP}/cart?a=1", page_definition_id="fed"), {"view_id": 1}),
         (2, "click", target("a.help", "fed-link"), source(f"{SHOP}/help", page_definition_id="fed"), {"view_id": 1}),
         (2, "navigate", "{}", source(f"{SHOP}/help", **stamped), {"view_id": 2}),
         (2, "click", target("a.more", "was-own"), source(f"{SHOP}/help", **stamped), {"view_id": 2}),
-        (2, "navigate", "{}", source(f"{SHOP}/help"), {"view_id": 3}),
+        (2, "navigate", json.dumps(BOTH), source(f"{SHOP}/help"), {"view_id": 3}),
         (2, "navigate", "{}", source(f"{SHOP}/p/1", **stamped), {"view_id": 4}),
         (3, "page_view", json.dumps({"page_name": "Cart"}), source(**app), {"source_type": "mobile_app"}),
         (3, "click", target("Button", fs_dead_count=2), source(**app), {"source_type": "mobile_app"}),
@@ -197,8 +200,8 @@ def stamped(row: Row) -> tuple[str | None, str | None, str | None]:
     )
 
 
-def expected(shop: Shop, names: Names) -> tuple[dict[Any, Any], dict[Any, Any], list[Any]]:
-    """What pages, elements and page_views are, event by event."""
+def expected(shop: Shop, names: Names) -> tuple[dict[Any, Any], dict[Any, Any], list[Any], dict[str, Any]]:
+    """What pages, elements, page_views and the ends of sessions are, event by event."""
     users = {row["full_session_id"]: row["user_id"] for row in shop.dicts("from product_marts.sessions")}
     live = shop.dicts("from product.int_parsed_events where full_session_id is not null order by event_time, event_id")
     sessions = defaultdict(list)
@@ -209,8 +212,10 @@ def expected(shop: Shop, names: Names) -> tuple[dict[Any, Any], dict[Any, Any], 
     elements: dict[Any, list[int]] = defaultdict(lambda: [0, 0, 0])
     of_element: dict[Any, set[str]] = defaultdict(set)
     views = []
+    ends = {}
     for session, rows in sessions.items():
         viewed = oracle.page_views(rows)
+        ends[session] = (names(viewed[0])[1], names(viewed[-1])[1])
         for place, row in enumerate(viewed):
             page = names(row)[1]
             pages[page]["views"] += 1
@@ -242,10 +247,11 @@ def expected(shop: Shop, names: Names) -> tuple[dict[Any, Any], dict[Any, Any], 
             for key, counts in elements.items()
         },
         sorted(views),
+        ends,
     )
 
 
-def found(shop: Shop) -> tuple[dict[Any, Any], dict[Any, Any], list[Any]]:
+def found(shop: Shop) -> tuple[dict[Any, Any], dict[Any, Any], list[Any], dict[str, Any]]:
     pages = shop.warehouse.rows(
         "select page_id, views, entries, exits, rage_clicks, dead_clicks, sessions, users from {p}_marts.pages"
     )
@@ -256,7 +262,13 @@ def found(shop: Shop) -> tuple[dict[Any, Any], dict[Any, Any], list[Any]]:
     views = shop.warehouse.rows(
         "select event_id, page_id, page_definition_id, next_page_id from {p}_marts.page_views order by 1"
     )
-    return {page: tuple(rest) for page, *rest in pages}, {tuple(row[:3]): tuple(row[3:]) for row in elements}, views
+    ends = shop.warehouse.rows("select full_session_id, entry_page_id, exit_page_id from {p}_marts.sessions")
+    return (
+        {page: tuple(rest) for page, *rest in pages},
+        {tuple(row[:3]): tuple(row[3:]) for row in elements},
+        views,
+        {session: tuple(pair) for session, *pair in ends},
+    )
 
 
 FIRST = Matcher({f"{SHOP}/cart": "cart", "Cart": "cart"}, {}, [("button.buy", "any-button", None)])
@@ -284,8 +296,8 @@ def test_definitions_of_today_name_all_history(shop: Shop, number: int) -> None:
     matcher = [FIRST, BOUND, ONE][number]
     before = shop.warehouse.rows("select max(_invocation_id), count(*) from {p}.int_session_pages")
     assert shop.refresh(matcher, f"set {number}") == 12
-    pages, elements, views = found(shop)
-    assert (pages, elements, views) == expected(shop, today(matcher))
+    pages, elements, *_ = counted = found(shop)
+    assert counted == expected(shop, today(matcher))
     assert shop.warehouse.rows("select max(_invocation_id), count(*) from {p}.int_session_pages") == before
     worked_out = [
         (("cart", 4, 2, 2), {("any-button", 4), (None, 1), ("fed-link", 1)}),
@@ -325,8 +337,7 @@ def test_a_set_shows_when_it_is_matched_whole(shop: Shop, monkeypatch: pytest.Mo
     assert shop.refresh(ONE, "new") == 12 - 3 - 3
     assert found(shop) == expected(shop, today(ONE))
     assert shop.refresh(ONE, "new") == 0
-    of_sets = "select matched_by, count(*) filter (kind = 'set') from {p}.definition_matches group by all"
-    assert shop.warehouse.rows(of_sets) == [("new", 1)]
+    assert shop.warehouse.rows("select distinct matched_by, is_current from {p}.definition_matches") == [("new", True)]
 
 
 def test_without_definitions_nothing_is_matched(shop: Shop) -> None:
@@ -341,19 +352,21 @@ def test_an_hour_matches_what_is_new_in_it(shop: Shop) -> None:
     late = history()[0] | {"event_id": "late", "event_time": "2026-03-02T00:00:30.000000Z", "view_id": 9}
     new = history()[0] | {
         "event_id": "new", "event_time": "2026-03-02T01:30:00.000000Z", "view_id": 10,
-        "source_properties": source(f"{SHOP}/cart?a=3"),
+        "source_properties": source(f"{SHOP}/cart?a=3"), "event_properties": json.dumps(BOTH),
     }  # fmt: skip
     (shop.feed / "hour.ndjson").write_bytes(ndjson(late, new))
     shop.warehouse.sync(shop.feed)
     assert shop.refresh(FIRST, "hourly") == 1
     assert found(shop) == expected(shop, today(FIRST))
+    defined = "select definition_id, events, sessions, users from {p}_marts.events_by_definition order by 1"
+    assert shop.warehouse.rows(defined) == [("helped", 2, 2, 2), ("paid", 3, 2, 2)]
     seen = "select last_seen - first_seen from {p}.int_definition_values where url = 'https://shop.example/p/1'"
     assert shop.warehouse.rows(seen) == [(timedelta(minutes=14),)]
 
 
 def test_the_marts_may_go_by_what_was_stamped(shop: Shop) -> None:
     shop.refresh(FIRST, "stamped")
-    marts = ("build", "--select", "pages", "elements", "page_views", "--resource-type", "model", *AS_A_SYNC)
+    marts = ("build", "--select", "pages", "elements", "page_views", "sessions", "--resource-type", "model", *AS_A_SYNC)
     shop.warehouse.dbt(*marts, "--vars", "{definitions_as_of: stamped}")
     assert found(shop) == expected(shop, stamped)
     said = shop.warehouse.dbt(*marts, "--vars", "{definitions_as_of: then}", status=2)

@@ -845,6 +845,7 @@ def test_every_engine_says_what_each_has_to(empty):
 
 
 CHANGED_VARS: Row = {
+    "definitions_as_of": "stamped",
     "event_catalogue_additions": {
         "click": [{"name": "basket_total", "data_type": "double", "description": "Its total."}],
         "source_properties": [{"name": "shop", "data_type": "varchar", "description": "The shop."}],

@@ -419,6 +419,7 @@ page_rules:
 """,
     3: """
 pages:
+  - {id: cart, name: Cart, screen: Cart, state: archived, created_time: 2026-01-01, modified_time: 2026-01-02}
   - {id: basket, name: Bäsket 'é', url: "https://shop.example/cart", created_time: 2026-01-02, modified_time: 2026-01-02}
 elements:
   - {id: order, name: Order, selector: form.order, created_time: 2026-01-01, modified_time: 2026-01-02}
@@ -732,6 +733,53 @@ def test_statements_share_a_connection_until_dlt_works(warehouse: Remote, feed: 
     while warehouse.rows(open_ones) != [(0,)] and time.monotonic() < until:
         time.sleep(0.1)
     assert warehouse.rows(open_ones) == [(0,)]
+
+
+@on("bigquery", "snowflake", "redshift", "postgres")
+def test_definitions_of_today_name_what_was_there(
+    warehouse: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worked out in test_definition_matches.py, but that the lookups know none of what was stamped: it stays."""
+    from headrace.definitions import matches
+    from headrace.pipeline import connected
+    from headrace.target import read_target
+    from test_definition_matches import BOUND, FIRST, history
+
+    for name, value in warehouse.env.items():
+        monkeypatch.setenv(name, value)
+    feed = tmp_path / "feed"
+    feed.mkdir()
+    (feed / "history.ndjson").write_bytes(ndjson(*history()))
+    target = read_target(None, warehouse.project, warehouse.profiles)
+    warehouse.sync(feed, "--no-build")
+    with connected(target, writes=True) as pipeline:
+        matches.prepare(pipeline, target)
+    relations = ["pages", "elements", "page_views", "events_by_definition", "analysis_events"]
+    warehouse.dbt("run", "--quiet", "--select", *(f"+{name}" for name in relations))
+    pages = "select page_id, views, entries, exits from {p}_marts.pages where page_id in ('cart', 'shop.example/p/:id')"
+    elements = "select element_definition_id, clicks from {p}_marts.elements where element_definition_id like '%button'"
+    facts = (
+        "select current_page_definition_id, current_element_definition_id, count(*) from {p}_analysis.events "
+        "where current_element_definition_id like '%button' group by 1, 2"
+    )
+    for set_id, matcher, of_pages, of_elements, of_facts in (
+        ("first", FIRST, [("cart", 4, 2, 2)], [("any-button", 4)], [(None, "any-button", 2), ("cart", "any-button", 2)]),
+        (
+            "bound", BOUND, [("cart", 3, 1, 1), ("shop.example/p/:id", 2, 1, 0)],
+            [("any-button", 2), ("cart-button", 3)], [(None, "any-button", 2), ("cart", "cart-button", 3)],
+        ),
+    ):  # fmt: skip
+        with connected(target, writes=True) as pipeline:
+            assert matches.refresh(pipeline, target, matcher, set_id) == 12
+            assert matches.refresh(pipeline, target, matcher, set_id) == 0
+        assert sorted(warehouse.rows(pages)) == of_pages
+        assert sorted(warehouse.rows(elements)) == of_elements
+        assert sorted(warehouse.rows(facts), key=str) == sorted(of_facts, key=str)
+    defined = "select definition_id, events, sessions, users from {p}_marts.events_by_definition order by 1"
+    assert warehouse.rows(defined) == [("helped", 1, 1, 1), ("paid", 2, 2, 2)]
+    with connected(target, writes=True) as pipeline:
+        matches.forget(pipeline)
+    assert warehouse.rows(pages) == []
 
 
 # --- kills ----------------------------------------------------------------------------------------------------------

@@ -38,6 +38,14 @@
     case when json_type({{ value }}) <> 'null' then {{ value }} end
 {%- endmacro %}
 
+{% macro bigquery__headrace_json_items(column) -%}
+    cross join unnest(json_value_array({{ column }})) as item
+{%- endmacro %}
+
+{% macro bigquery__headrace_json_item() -%}
+    item
+{%- endmacro %}
+
 {% macro bigquery__headrace_try_cast(text, data_type) -%}
     safe_cast({{ text }} as {{ warehouse_type(data_type) }})
 {%- endmacro %}

@@ -105,3 +105,11 @@
 {% macro default__headrace_regexp_replace_all(text, pattern, by) -%}
     {{ headrace.not_supported('headrace_regexp_replace_all') }}
 {%- endmacro %}
+
+{% macro default__headrace_json_items(column) -%}
+    {{ headrace.not_supported('headrace_json_items') }}
+{%- endmacro %}
+
+{% macro default__headrace_json_item() -%}
+    {{ headrace.not_supported('headrace_json_item') }}
+{%- endmacro %}

@@ -52,6 +52,14 @@
     json_extract_string({{ texts }}[{{ paths.index(path) + 1 }}], '$')
 {%- endmacro %}
 
+{% macro duckdb__headrace_json_items(column) -%}
+    cross join unnest(json_extract_string({{ column }}, '$[*]')) as items (item)
+{%- endmacro %}
+
+{% macro duckdb__headrace_json_item() -%}
+    items.item
+{%- endmacro %}
+
 {% macro duckdb__headrace_try_cast(text, data_type) -%}
     try_cast({{ text }} as {{ warehouse_type(data_type) }})
 {%- endmacro %}

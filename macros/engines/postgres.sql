@@ -74,6 +74,16 @@
     '{"{{ path.split('.') | join('","') }}"}'
 {%- endmacro %}
 
+{% macro postgres__headrace_json_items(column) -%}
+    cross join lateral json_array_elements_text(
+        case when json_typeof({{ column }}) = 'array' then {{ column }} end
+    ) as items (item)
+{%- endmacro %}
+
+{% macro postgres__headrace_json_item() -%}
+    items.item
+{%- endmacro %}
+
 {% macro postgres__headrace_try_cast(text, data_type) -%}
     {%- if data_type == 'double' -%}
         {%- set number = postgres__number(text) -%}

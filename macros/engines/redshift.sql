@@ -48,6 +48,15 @@
     {{ default__headrace_json_texts_item(texts, paths, path) }}
 {%- endmacro %}
 
+{# What is no array gives a row of its own there. -#}
+{% macro redshift__headrace_json_items(column) -%}
+    , {{ column }} as item
+{%- endmacro %}
+
+{% macro redshift__headrace_json_item() -%}
+    cast(item as {{ warehouse_type('varchar') }})
+{%- endmacro %}
+
 {% macro redshift__headrace_try_cast(text, data_type) -%}
     try_cast({{ text }} as {{ warehouse_type(data_type) }})
 {%- endmacro %}

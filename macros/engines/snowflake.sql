@@ -48,6 +48,14 @@
     strip_null_value({{ column }}:{{ json_path(path)[1:] }})
 {%- endmacro %}
 
+{% macro snowflake__headrace_json_items(column) -%}
+    cross join lateral flatten(input => {{ column }}) as items
+{%- endmacro %}
+
+{% macro snowflake__headrace_json_item() -%}
+    cast(items.value as {{ warehouse_type('varchar') }})
+{%- endmacro %}
+
 {% macro snowflake__headrace_try_cast(text, data_type) -%}
     try_cast({{ text }} as {{ warehouse_type(data_type) }})
 {%- endmacro %}

@@ -1,1 +1,1 @@
-{{ per_event(['identifiers', 'events']) }}
+{{ per_event(['identifiers', 'events', 'current_page', 'current_element']) }}

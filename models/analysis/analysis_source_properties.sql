@@ -1,1 +1,1 @@
-{{ per_event(['event_key', 'source_properties']) }}
+{{ per_event(['event_key', 'source_properties', 'current_page']) }}

@@ -4,5 +4,11 @@ select
     value_id,
     definition_id,
     page
-from {{ whole_matches() }} as matches
-where kind = 'page'
+from {{ landed('definition_matches') }} as matches
+where
+    kind = 'page'
+    and is_current
+    and (
+        definition_id is not null
+        or page is not null
+    )

@@ -58,10 +58,11 @@ parsed as (
         live.source_type,
         {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} as event_definition_id,
         {{ json_texts_item('live.event_texts', event_paths, 'target.element_definition_id') }} as element_definition_id,
+        case
+            when {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} is not null
+                then {{ json_object('live.event_properties', 'additional_event_definition_ids') }}
+        end as additional_event_definition_ids,
         {{ json_object('live.event_properties', 'target.element_properties') }} as element_properties,
-        live._page_stamp,
-        live._element_stamp,
-        live._event_stamp,
         case
             when live.event_type = 'page_properties' then {{ json_object('live.event_properties', 'page_properties') }}
             else {{ json_object('live.source_properties', 'page_properties') }}
@@ -70,9 +71,11 @@ parsed as (
         {{ property('live.source_properties', column, 'live.source_texts', source_paths) }} as {{ column.name }},
         {%- endfor %}
         {%- for column in event_columns %}
-        {{ property('live.event_properties', column, 'live.event_texts', event_paths) }} as {{ column.name }}
-        {%- if not loop.last %},{% endif %}
+        {{ property('live.event_properties', column, 'live.event_texts', event_paths) }} as {{ column.name }},
         {%- endfor %}
+        live._page_stamp,
+        live._element_stamp,
+        live._event_stamp
     from live
 ),
 

@@ -5,6 +5,9 @@
     **layout('start_time', filter_by='device_id', join_by='full_session_id')
 ) }}
 
+{#- All that its first and last page may be named by, so that definitions of any day name them when it is read. -#}
+{%- set named_by = ['page_definition_id', 'undefined_page_id', 'page_value_id'] %}
+
 with live_events as (
     {{ live_events() }}
 ),
@@ -13,6 +16,7 @@ ranked as (
     select
         live_events.*,
         {{ is_page_view() | indent(8) }} as is_page_view,
+        {{ view_time('start_time') | indent(8) }} as view_start_time,
         {{ from_last('full_session_id') }} as rank_from_last,
         -- A server's event knows neither browser nor place.
         {{ from_last('full_session_id', first="case when source_type = 'server' then 1 else 0 end") }} as client_rank,
@@ -25,6 +29,23 @@ ranked as (
                 event_id
         ) as referrer_rank
     from live_events
+),
+
+viewed as (
+    select
+        ranked.*,
+        {%- for place, direction, nulls in [('first', '', 'last'), ('last', ' desc', 'first')] %}
+        row_number() over (
+            partition by full_session_id, is_page_view
+            order by
+                view_start_time{{ direction }},
+                event_time{{ direction }} nulls {{ nulls }},
+                processed_time{{ direction }} nulls {{ nulls }},
+                event_id{{ direction }}
+        ) as rank_from_{{ place }}_view
+        {{- ',' if not loop.last }}
+        {%- endfor %}
+    from ranked
 ),
 
 totals as (
@@ -45,8 +66,13 @@ totals as (
         {%- endfor %}
         max(case when rank_from_last = 1 then event_id end) as last_event_id,
         max(case when rank_from_last = 1 then processed_time end) as last_processed_time,
+        {%- for page, place in [('entry', 'first'), ('exit', 'last')] %}
+        {%- for column in named_by %}
+        max(case when is_page_view and rank_from_{{ place }}_view = 1 then {{ column }} end) as {{ page }}_{{ column }},
+        {%- endfor %}
+        {%- endfor %}
         max(case when referrer_rank = 1 then initial_referrer_full_url end) as initial_referrer_url
-    from ranked
+    from viewed
     group by full_session_id, device_id, session_id
 )
 
@@ -64,6 +90,11 @@ select
     totals.total_unique_urls,
     {%- for type in var('event_types') %}
     totals.total_{{ type }}_events,
+    {%- endfor %}
+    {%- for page in ['entry', 'exit'] %}
+    {%- for column in named_by %}
+    totals.{{ page }}_{{ column }},
+    {%- endfor %}
     {%- endfor %}
     totals.last_event_id,
     totals.last_processed_time,

@@ -5,10 +5,16 @@
 with owned as (
     select
         sessions.*,
-        {{ user_or_anonymous('session_users.user_id', 'sessions.device_id') }} as user_id
+        {{ user_or_anonymous('session_users.user_id', 'sessions.device_id') }} as user_id,
+        {{ current_page_definition_id('sessions', 'entry_') | indent(8) }} as entry_definition_id,
+        {{ page_by_rule('entry_') }} as entry_page_by_rule,
+        {{ current_page_definition_id('sessions', 'exit_') | indent(8) }} as exit_definition_id,
+        {{ page_by_rule('exit_') }} as exit_page_by_rule
     from {{ ref('int_sessions') }} as sessions
     left join {{ ref('int_session_users') }} as session_users
         on sessions.full_session_id = session_users.full_session_id
+    {{ with_page('sessions', 'entry_') | indent(4) }}
+    {{ with_page('sessions', 'exit_') | indent(4) }}
 )
 
 select
@@ -29,6 +35,11 @@ select
     {%- for type in var('event_types') %}
     sessions.total_{{ type }}_events,
     {%- endfor %}
+    {%- for page in ['entry_', 'exit_'] %}
+    coalesce(sessions.{{ page }}definition_id, sessions.{{ page }}page_by_rule, sessions.{{ page }}undefined_page_id)
+        as {{ page }}page_id,
+    {{ page }}definitions.name as {{ page }}page_name,
+    {%- endfor %}
     sessions.last_event_id,
     sessions.last_processed_time,
     sessions.last_source_type,
@@ -47,3 +58,7 @@ select
     sessions.initial_referrer_url
 from owned as sessions
 left join {{ ref('int_users') }} as users on sessions.user_id = users.user_id
+{%- for page in ['entry_', 'exit_'] %}
+left join {{ ref('page_definitions') }} as {{ page }}definitions
+    on sessions.{{ page }}definition_id = {{ page }}definitions.id
+{%- endfor %}

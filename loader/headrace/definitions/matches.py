@@ -1,8 +1,7 @@
 """What today's definitions answer to each distinct value that events have, for the marts to join.
 
-The rows are those of one set of definitions, and that one is told by a row of the kind `set`: readers take no others.
-So a set that is being matched anew shows when all of it is there, at once, and whatever a kill leaves the next call
-mends.
+Readers take the rows of one set of definitions, those that are current. Another set shows when all of it is there, at
+once, by one statement; and whatever a kill leaves the next call mends.
 """
 
 from __future__ import annotations
@@ -34,10 +33,21 @@ MATCHES = 500
 LONGEST_PAGE = 4_000
 """Bytes of a page that the shortest of the warehouses' text types holds. A longer one is no page of a rule."""
 
-COLUMNS = ("kind", "value_id", "definition_id", "page_definition_id", "page", "match_rank", "matched_by")
+COLUMNS = {
+    "kind": "",
+    "value_id": "",
+    "definition_id": "",
+    "page_definition_id": "",
+    "page": "",
+    "match_rank": "bigint",
+    "is_best": "boolean",
+    "matched_by": "",
+    "is_current": "boolean",
+}
+"""With their types, where it is not that of texts. The source of this name says what they mean."""
 
-Row = tuple[str, str, str | None, str | None, str | None, int]
-"""All of `COLUMNS` but the last."""
+Row = tuple[str, str, str | None, str | None, str | None, int, bool]
+"""All of `COLUMNS` but the last two."""
 
 
 def set_id(definitions: Definitions) -> str:
@@ -53,7 +63,7 @@ def prepare(pipeline: dlt.Pipeline, target: Target) -> None:
         return
     views.forget(pipeline)
     text = warehouse_of(target).text_type
-    columns = ", ".join(f"{name} {'bigint' if name == 'match_rank' else text}" for name in COLUMNS)
+    columns = ", ".join(f"{name} {data_type or text}" for name, data_type in COLUMNS.items())
     with client_of(pipeline) as client:
         client.execute_sql(f"create table if not exists definition_matches ({columns})")
 
@@ -71,20 +81,18 @@ def refresh(pipeline: dlt.Pipeline, target: Target, matcher: Matcher, set_id: st
         How many values were matched.
     """
     prepare(pipeline, target)
-    sets = query(
-        pipeline, "select matched_by, max(case when kind = 'set' then 1 else 0 end) from definition_matches group by 1"
-    )
-    whole = [matched_by for matched_by, is_whole in sets if is_whole]
+    sets = dict(query(pipeline, "select distinct matched_by, is_current from definition_matches"))
+    is_whole = sets.get(set_id, False)
     count = 0
     for values in _unmatched(pipeline, set_id):
-        _insert(pipeline, [_rows_of(matcher, value) for value in values], set_id)
+        _insert(pipeline, [_rows_of(matcher, value) for value in values], set_id, is_whole)
         count += len(values)
     with client_of(pipeline) as client:
-        if not whole:
-            client.execute_sql("insert into definition_matches (kind, matched_by) values ('set', %s)", set_id)
-        elif whole != [set_id]:
-            client.execute_sql("update definition_matches set matched_by = %s where kind = 'set'", set_id)
-        if any(matched_by != set_id for matched_by, _ in sets):
+        if not is_whole:
+            client.execute_sql(
+                "update definition_matches set is_current = (matched_by = %s) where matched_by is not null", set_id
+            )
+        if sets.keys() - {set_id}:
             client.execute_sql("delete from definition_matches where matched_by <> %s", set_id)
     return count
 
@@ -106,7 +114,7 @@ def _unmatched(pipeline: dlt.Pipeline, set_id: str) -> Iterator[list[Value]]:
             pipeline,
             "select kind, value_id, url, screen, app, app_package_name, path, text from int_definition_values as v "
             "where value_id > %s and not exists (select 1 from definition_matches as m "
-            "where m.value_id = v.value_id and m.matched_by = %s and m.kind <> 'set') "
+            "where m.value_id = v.value_id and m.matched_by = %s) "
             f"order by value_id limit {BATCH_VALUES}",
             last,
             set_id,
@@ -126,23 +134,26 @@ def _rows_of(matcher: Matcher, value: Value) -> list[Row]:
         page = None if screen else matcher.rule_of(url)
         if page and len(page.encode()) > LONGEST_PAGE:
             page = None
-        return [(kind, value_id, matcher.page_of(url, screen, names), None, page, 1)]
-    found = matcher.elements_of(path, text, names)[:MATCHES]
-    return [
-        (kind, value_id, one.definition_id, one.page_definition_id, None, rank) for rank, one in enumerate(found, 1)
-    ] or [(kind, value_id, None, None, None, 1)]
+        return [(kind, value_id, matcher.page_of(url, screen, names), None, page, 1, True)]
+    rows: list[Row] = []
+    answered: set[str | None] = set()
+    for rank, one in enumerate(matcher.elements_of(path, text, names)[:MATCHES], 1):
+        is_best = answered.isdisjoint({None, one.page_definition_id})
+        answered.add(one.page_definition_id)
+        rows.append((kind, value_id, one.definition_id, one.page_definition_id, None, rank, is_best))
+    return rows or [(kind, value_id, None, None, None, 1, True)]
 
 
-def _insert(pipeline: dlt.Pipeline, answers: list[list[Row]], set_id: str) -> None:
+def _insert(pipeline: dlt.Pipeline, answers: list[list[Row]], set_id: str, is_whole: bool) -> None:
     """Write the rows of values, those of one value by one statement, so that none is ever there in part."""
     rows: list[Row] = []
     with client_of(pipeline) as client:
         for number, answer in enumerate(answers, 1):
             rows += answer
             if rows and (len(rows) >= STATEMENT_ROWS or number == len(answers)):
-                marks = ", ".join(["(%s, %s, %s, %s, %s, %s, %s)"] * len(rows))
+                marks = ", ".join([f"({', '.join(['%s'] * len(COLUMNS))})"] * len(rows))
                 client.execute_sql(
                     f"insert into definition_matches ({', '.join(COLUMNS)}) values {marks}",
-                    *(part for row in rows for part in (*row, set_id)),
+                    *(part for row in rows for part in (*row, set_id, is_whole)),
                 )
                 rows = []
