@@ -34,6 +34,9 @@ MAX_VALUES = 50_000
 LONGEST = 1_000
 """Characters of a URL or a selector that is offered."""
 
+MAX_PATTERNS = 10
+"""A page that was written in more ways is not offered."""
+
 LOWEST_PRIORITY = -5
 WORDS_OF_ID = 6
 LONGEST_NAME = 60
@@ -226,7 +229,7 @@ def _page(seen: _Seen) -> Page | None:
     """A page with all the patterns that its URLs want."""
     is_of_many = len(seen.page_ids) > 1
     patterns = dict.fromkeys(_pattern_of(url, is_of_many) for url in seen.urls)
-    if len(patterns) > 10 or any(len(text) > LONGEST for text in patterns):
+    if len(patterns) > MAX_PATTERNS or any(len(text) > LONGEST or text != text.strip() for text in patterns):
         return None
     parts = _parts_of(seen.urls[0])
     assert parts  # noqa: S101 (it has a key)

@@ -36,8 +36,9 @@ def unused(target: Target, definitions: Definitions, days: int) -> list[Problem]
         )
         if not rows:
             raise LoadError(f"{target.label}: nothing was built here yet: run `headrace sync`")
-        known = query(pipeline, "select max(matched_by) from definition_matches where kind = 'set'")
-        if not known or known[0][0] != matches.set_id(definitions):
+        known = query(pipeline, "select distinct matched_by from definition_matches where is_current")
+        values = query(pipeline, "select count(*) from int_definition_values")
+        if known != [(matches.set_id(definitions),)] and values != [(0,)]:
             raise LoadError(
                 f"{target.label} was built with other definitions than these: run `headrace sync`, "
                 "or `headrace definitions match` where dbt alone is run"
@@ -53,8 +54,7 @@ def _values_seen(pipeline: dlt.Pipeline) -> LastSeen:
         pipeline,
         "select matches.kind, matches.definition_id, max(seen.last_seen) from definition_matches as matches "
         "inner join int_definition_values as seen on matches.value_id = seen.value_id "
-        "where matches.matched_by = (select max(whole.matched_by) from definition_matches as whole "
-        "where whole.kind = 'set') and matches.definition_id is not null "
+        "where matches.is_current and matches.definition_id is not null "
         "group by matches.kind, matches.definition_id",
     )
     return {(kind, name): _utc(at) for kind, name, at in rows}
