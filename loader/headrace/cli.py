@@ -504,8 +504,9 @@ def check(
 ) -> None:
     """Say what is wrong with the definitions, by file and line.
 
-    The exit status is 2 if something is. Two pages that a URL could both be are wrong, too: such a URL is shown. It is searched for, so where none is found
-    there may be one; then the page with more fixed characters in its pattern is taken, and of two alike the first id.
+    The exit status is 2 if something is. Two pages that a URL could both be are wrong, too: such a URL is shown. It is
+    searched for, so where none is found there may be one; then the page with more fixed characters in its pattern is
+    taken, and of two alike the first id.
 
     Without --days no warehouse is asked, as before a commit. With it the definitions must be those of the last sync.
     """
@@ -552,8 +553,9 @@ def check(
 def try_value(project_dir: Path | None, value: str, as_json: bool) -> None:
     """Say what a URL, a selector or an event matches, and why.
 
-    And what it nearly matches. URL is with its scheme, SELECTOR as raw_selector has it, EVENT is a line of the feed as JSON, or @FILE with it.
-    Of each kind the first that is listed is what an event is stamped with; nothing is loaded or changed.
+    And what it nearly matches. URL is with its scheme, SELECTOR as raw_selector has it, EVENT is a line of the feed as
+    JSON, or @FILE with it. Of each kind the first that is listed is what an event is stamped with; nothing is loaded or
+    changed.
     """
     from .definitions.matcher import Matcher
     from .definitions.read import read
