@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,11 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
+import jsonschema
 import pytest
 import yaml
 from conftest import PROJECT, build_wheel, event, ndjson
 from headrace import __version__
 from headrace.build import default_selector
+from headrace.definitions.read import read, warnings
 from headrace.errors import LoadError, UsageError
 from headrace.idle import fingerprint
 from headrace.init import init
@@ -92,7 +95,7 @@ def test_a_project_of_ones_own_is_built_with_its_vars_and_models(wheel: Installe
     assert [link for (link,) in replays if link.startswith("https://replay.example/ui/MINE/session/")]
     assert (orders, clicks, versions) == ([(2,)], [(2,)], [(__version__,)])
     here = {"models", "dbt_packages", "dbt_project.yml", "packages.yml", "profiles.yml", "selectors.yml", "README.md"}
-    here |= {".gitignore", ".headrace", "headrace.duckdb", "headrace.duckdb.lock"}
+    here |= {"definitions.example.yml", ".gitignore", ".headrace", "headrace.duckdb", "headrace.duckdb.lock"}
     assert {path.name for path in shop.iterdir()} == here
     assert list(wheel.home.iterdir()) == []
     call = ("sync", feed, "--project-dir", shop, "--vars", VARS)
@@ -148,6 +151,15 @@ def test_the_vars_that_init_shows_are_those_of_the_models(tmp_path: Path) -> Non
     assert theirs["dispatch"][0]["search_order"] == [theirs["name"], "headrace", "dbt"]
     assert theirs["models"]["headrace"].keys() <= ours["models"]["headrace"].keys()
     assert default_selector(tmp_path) == "hourly"
+
+
+def test_the_definitions_that_init_writes_can_be_used_and_name_their_schema(tmp_path: Path) -> None:
+    init(tmp_path)
+    file = tmp_path / "definitions.example.yml"
+    assert warnings(read(file)) == []
+    schema = re.search(r"\$schema=(\S+)", file.read_text(encoding="utf-8").splitlines()[0])[1]
+    assert json.loads((tmp_path / schema).read_text())["title"] == "headrace definitions"
+    jsonschema.validate(yaml.safe_load(file.read_text(encoding="utf-8")), json.loads((tmp_path / schema).read_text()))
 
 
 def test_the_project_names_the_profile_and_has_the_models_of_this_version(

@@ -61,6 +61,27 @@ def take(steps: list[str], folder: Path, env: dict[str, str]) -> None:
                 assert line[2:] in said, f"{command}\n{said}"
 
 
+def test_what_the_page_on_definitions_shows_is_what_is_said(installed: Path, tmp_path: Path) -> None:
+    env = {"PATH": f"{installed}:/usr/bin:/bin", "HOME": str(tmp_path / "home"), "LC_ALL": "C", "COLUMNS": "200"}
+    steps = shown((PROJECT / "docs" / "definitions.md").read_text(encoding="utf-8"))
+    assert len(steps) > 12
+    take(steps, tmp_path, env)
+
+
+def shown(page: str) -> list[str]:
+    """The steps of a page's console blocks: `$` begins a command, all other lines are parts of what it says."""
+    steps: list[str] = []
+    place = ""
+    for line in "".join(re.findall(r"```console\n(.*?)```", page, re.DOTALL)).splitlines():
+        if line.startswith("$ cd "):
+            place += f"{line[2:]} && "
+        elif line.startswith("$ "):
+            steps.append(place + line[2:])
+        else:
+            steps[-1] += f"\n> {line}"
+    return steps
+
+
 PYTHONS = ("python3.11", "python3.12", "python3.13", "python3.14")
 
 

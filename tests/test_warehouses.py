@@ -350,7 +350,9 @@ WITHOUT_IDS = [click(..., minute, target={"text": f"b{minute}", "Mixed Case": mi
 FAR = {"event_time": "2025-11-30T23:59:59.999999Z"}
 QUOTES = {"Total": 12.5, "id": 2**62 + 1, "quote": 'it\'s "so" \\ ü€', "null": None, "list": [1, "two", {"Three": 3}]}
 ON_ELEMENTS = [
-    click("on three", 13, target={"text": "Buy", "raw_selector": "form.order > button.buy", "x": {"target": 2**62 + 1}}),
+    click(
+        "on three", 13, target={"text": "Buy", "raw_selector": "form.order > button.buy", "x": {"target": 2**62 + 1}}
+    ),
     click("on another", 14, target={"text": "Menü", "raw_selector": "nav button.menu"}, **QUOTES),
     {**click("elsewhere", 15, target={"raw_selector": "form.order"}), "source_properties": "{}"},
 ]

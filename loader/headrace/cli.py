@@ -14,7 +14,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -475,23 +475,43 @@ def _definitions_of(project_dir: Path | None) -> Path:
     from .definitions import FILE_NAME
     from .definitions.read import find
     from .errors import UsageError
-    from .target import find_project
+    from .target import find_project, models
 
     project = find_project(project_dir)
     if found := find(project):
         return found
-    raise UsageError(f"{project} has no {FILE_NAME} and no folder of such files: nothing is defined")
+    if project == models():
+        raise UsageError("definitions belong to a dbt project of your own: `headrace init FOLDER` makes one")
+    raise UsageError(f"{project} has no {FILE_NAME}; `headrace definitions suggest` prints some to begin with")
 
 
 @definitions.command()
+@click.option(
+    "--days",
+    type=click.IntRange(1),
+    help="Ask the target, too: warn of what matched nothing in so many days before its newest event, such as 30.",
+)
 @as_json_option
-@with_project
-def check(project_dir: Path | None, as_json: bool) -> None:
-    """Say what is wrong with the definitions, each with its file and line, and end with status 2 if something is.
+@with_variables
+@with_options
+def check(
+    target: str | None,
+    profiles_dir: Path | None,
+    project_dir: Path | None,
+    vars: dict[str, Any] | None,
+    days: int | None,
+    as_json: bool,
+) -> None:
+    """Say what is wrong with the definitions, by file and line.
 
-    Two pages that a URL could both be are wrong, too: such a URL is shown. It is searched for, so where none is found
-    there may be one; then the page with more fixed characters in its pattern is taken, and of two alike the first id.
+    The exit status is 2 if something is. Two pages that a URL could both be are wrong, too: such a URL is shown. It is
+    searched for, so where none is found there may be one; then the page with more fixed characters in its pattern is
+    taken, and of two alike the first id.
+
+    Without --days no warehouse is asked, as before a commit. With it the definitions must be those of the last sync.
     """
+    if days is None and (target or profiles_dir):
+        raise click.UsageError("without --days no warehouse is asked: name the days with --target or --profiles-dir")
     from .definitions.model import Definitions
     from .definitions.read import DefinitionsError, read, warnings
     from .definitions.shape import Problem
@@ -504,9 +524,14 @@ def check(project_dir: Path | None, as_json: bool) -> None:
     except DefinitionsError as error:
         problems = error.problems
     told = warnings(found)
+    if days is not None and not problems:
+        from .definitions.usage import unused
+        from .target import read_target
+
+        told = sorted([*told, *unused(read_target(target, project_dir, profiles_dir, vars), found, days)])
     if as_json:
         notes = {"problems": problems, "warnings": told}
-        shown = {name: [vars(one) for one in some] for name, some in notes.items()}
+        shown = {name: [asdict(one) for one in some] for name, some in notes.items()}
         click.echo(json.dumps({"definitions": found.counts(), **shown}, indent=2))
     else:
         for problem in problems:
@@ -514,8 +539,9 @@ def check(project_dir: Path | None, as_json: bool) -> None:
         for warning in told:
             errors.print(f"[yellow]headrace:[/] {plain(warning)}")
         if not problems:
-            counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.counts().items())
-            output.print(plain(f"{path}: {counts}; nothing is wrong"))
+            named = {name.replace("_", " "): count for name, count in found.counts().items()}
+            counts = ", ".join(f"{count:,} {name[:-1] if count == 1 else name}" for name, count in named.items())
+            output.print(plain(f"{path}: {counts}; nothing is wrong{', but see above' if told else ''}"))
     if problems:
         sys.exit(2)
 
@@ -525,10 +551,11 @@ def check(project_dir: Path | None, as_json: bool) -> None:
 @as_json_option
 @with_project
 def try_value(project_dir: Path | None, value: str, as_json: bool) -> None:
-    """Say what a URL, a recorded selector or an event would match now and why, and what it nearly matches.
+    """Say what a URL, a selector or an event matches, and why.
 
-    URL is with its scheme, SELECTOR as raw_selector has it, EVENT is a line of the feed as JSON, or @FILE with it.
-    Of each kind the first that is listed is what an event is stamped with; nothing is loaded or changed.
+    And what it nearly matches. URL is with its scheme, SELECTOR as raw_selector has it, EVENT is a line of the feed as
+    JSON, or @FILE with it. Of each kind the first that is listed is what an event is stamped with; nothing is loaded or
+    changed.
     """
     from .definitions.matcher import Matcher
     from .definitions.read import read
@@ -545,7 +572,26 @@ def try_value(project_dir: Path | None, value: str, as_json: bool) -> None:
             name = f" ({one.name})" if one.name and one.name != one.id else ""
             output.print(plain(f"{title:<8}  {one.kind:<9}  {one.id}{name}: {one.words}"))
     if not answer.matches:
-        output.print("matches   nothing")
+        is_path = not text.lstrip().startswith("{") and "://" not in text
+        output.print(f"matches   nothing{' (taken for a selector; a URL begins with its scheme)' if is_path else ''}")
+
+
+@definitions.command()
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="So many of each kind at most.")
+@with_variables
+@on_target
+def suggest(target: Any, limit: int) -> None:
+    """Print definitions for what has no name yet, as YAML.
+
+    Of the most viewed pages and screens and the most clicked elements, as of the last sync. URLs that differ in ids are
+    one page. Choose names and ids before you use them: ids never change.
+    """
+    from .definitions.suggest import as_yaml, suggest
+
+    found = suggest(target, limit)
+    click.echo(as_yaml(found), nl=False)
+    if not found:
+        errors.print("nothing to suggest: all pages and elements that can have a name have one")
 
 
 @definitions.command()
@@ -557,9 +603,9 @@ def try_value(project_dir: Path | None, value: str, as_json: bool) -> None:
 @with_variables
 @on_target
 def apply(target: Any, since: datetime, dry_run: bool, as_json: bool) -> None:
-    """Stamp the events that were loaded before as if they were loaded with the definitions of now.
+    """Stamp what was loaded before by the definitions of now.
 
-    They are read where they lie, without the feed's files, and only those of which the stamps change. The marts name
+    Events are read where they lie, without the feed's files, and only those of which the stamps change. The marts name
     pages and elements by the definitions of now without this.
     """
     from . import sync as run
@@ -576,9 +622,9 @@ def apply(target: Any, since: datetime, dry_run: bool, as_json: bool) -> None:
 @with_variables
 @on_target
 def match(target: Any) -> None:
-    """Match what was built with the definitions of now, for the marts to name pages and elements by them.
+    """Name pages and elements in the marts where dbt alone is run.
 
-    A sync does that itself. Where somebody else keeps the events, and dbt alone is run, this is to be run after it.
+    A sync does that itself. Where somebody else keeps the events, run this after `dbt build`.
     """
     from . import sync as run
 
@@ -614,7 +660,8 @@ def _print_moves(applied: Applied, as_json: bool) -> None:
 def sample(out: Path, hours: int, events_per_hour: int, seed: int, file_format: str) -> None:
     """Make the feed of a small shop in the folder OUT.
 
-    With a larger --hours on the same folder the feed goes on; from the fourth hour on one file is re-created.
+    With a larger --hours on the same folder the feed goes on; from the fourth hour on one file is re-created. In a
+    project of `headrace init`, definitions.example.yml names pages, elements and events of the shop.
     """
     from .sample import write_feed
 

@@ -49,7 +49,7 @@ def _write(folder: Path) -> list[str]:
     """Write the files that are missing, dbt_project.yml last: it says that the project is there."""
     shipped = {"profiles.yml": "profiles.example.yml", "selectors.yml": "selectors.yml"}
     files = {name: (models() / source).read_text(encoding="utf-8") for name, source in shipped.items()}
-    for name in ("packages.yml", "README.md", "gitignore", "dbt_project.yml"):
+    for name in ("packages.yml", "README.md", "gitignore", "definitions.example.yml", "dbt_project.yml"):
         files[name.replace("git", ".git")] = (STARTER / name).read_text(encoding="utf-8")
     (folder / "models").mkdir(parents=True, exist_ok=True)
     written = []

@@ -293,9 +293,9 @@ def match(target: Target) -> int:
 
 
 def _match(pipeline: dlt.Pipeline, target: Target, defined: Definitions) -> int:
-    from .definitions.matcher import VERSION, Matcher
+    from .definitions.matcher import Matcher
 
-    return matches.refresh(pipeline, target, Matcher(defined), f"{VERSION}-{lookups.set_id(defined)}")
+    return matches.refresh(pipeline, target, Matcher(defined), matches.set_id(defined))
 
 
 def _build(

@@ -15,6 +15,8 @@ from .. import views
 from ..pipeline import client_of, query
 from ..target import Target
 from ..warehouses import warehouse_of
+from . import lookups
+from .model import Definitions
 
 if TYPE_CHECKING:
     from .matcher import Matcher
@@ -43,6 +45,13 @@ COLUMNS = {
 
 Row = tuple[str, str, str | None, str | None, str | None, int, bool]
 """All of `COLUMNS` but the last two."""
+
+
+def set_id(definitions: Definitions) -> str:
+    """What tells a set of definitions and the version of the matcher from all others."""
+    from .matcher import VERSION
+
+    return f"{VERSION}-{lookups.set_id(definitions)}"
 
 
 def prepare(pipeline: dlt.Pipeline, target: Target) -> None:
