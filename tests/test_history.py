@@ -343,7 +343,7 @@ def differences(warehouse: Warehouse, histories: list[Steps], builds: list[bool]
 def whole(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
     """All of the tables and views that are made from events, but for the mark of the build that made them.
 
-    And but for the values that definitions are matched with: they outlast the events that had them, until a full refresh.
+    Nor the values that definitions are matched with: until a full refresh they outlast the events that had them.
     """
     names = warehouse.rows(
         "select table_schema, table_name, string_agg('\"' || column_name || '\"', ', ' order by column_name) "

@@ -420,7 +420,7 @@ page_rules:
     3: """
 pages:
   - {id: cart, name: Cart, screen: Cart, state: archived, created_time: 2026-01-01, modified_time: 2026-01-02}
-  - {id: basket, name: Bäsket 'é', url: "https://shop.example/cart", created_time: 2026-01-02, modified_time: 2026-01-02}
+  - {id: basket, name: Bä 'é', url: "https://shop.example/cart", created_time: 2026-01-02, modified_time: 2026-01-02}
 elements:
   - {id: order, name: Order, selector: form.order, created_time: 2026-01-01, modified_time: 2026-01-02}
   - {id: button, name: A button, selector: button, state: archived, created_time: 2026-01-01, modified_time: 2026-01-02}
