@@ -10,15 +10,19 @@
 {%- endmacro %}
 
 
-{% macro unstamped(column) -%}
+{% macro unstamped(columns) -%}
     {%- set stamps = {'event_properties': ['_event_stamp', '_element_stamp'], 'source_properties': ['_page_stamp']} -%}
-    {%- set texts = [column] -%}
-    {%- for stamp in stamps.get(column, []) -%}
-        {%- do texts.append(
-            'case when ' ~ stamp ~ ' is null then ' ~ texts[-1] ~ ' else replace(' ~ texts[-1] ~ ', ' ~ stamp ~ ", '') end"
-        ) -%}
+    {%- set texts = [] -%}
+    {%- for column in columns -%}
+        {%- do texts.append(column) -%}
+        {%- for stamp in stamps.get(column, []) -%}
+            {%- set text = texts.pop() -%}
+            {%- do texts.append(
+                'case when ' ~ stamp ~ ' is null then ' ~ text ~ ' else replace(' ~ text ~ ', ' ~ stamp ~ ", '') end"
+            ) -%}
+        {%- endfor -%}
     {%- endfor -%}
-    {{ return(texts[-1]) }}
+    {{ return(texts) }}
 {%- endmacro %}
 
 

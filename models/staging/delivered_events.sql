@@ -10,10 +10,7 @@
     'source_type', '_is_derived_id', '_is_export', '_is_restamped', '_file', '_position', '_dlt_load_id',
 ] -%}
 {#- Whatever an event was stamped with, what the feed says of it is the same. -#}
-{%- set content = ['event_type', 'source_type'] -%}
-{%- for column in event_content() -%}
-    {%- do content.append(unstamped(column)) -%}
-{%- endfor -%}
+{%- set content = unstamped(['event_type', 'source_type'] + event_content() | list) -%}
 
 {%- set in_batch -%}
 from {{ raw_events }} as landed_rows
