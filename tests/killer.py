@@ -152,6 +152,13 @@ REBUILD_POINTS: dict[str, Call | Statement] = {
 }
 """Points of `rebuild` beside those."""
 
+STAMPING_POINTS: dict[str, Call | Statement] = {
+    "the rows are stamped": Call("after", "headrace.definitions.apply:Application.parts"),
+    "the values are matched": Call("after", "headrace.definitions.matches:_insert"),
+    "the build is done, the values are not matched": Call("before", "headrace.definitions.matches:refresh"),
+}
+"""Points of `sync` and of `definitions apply` with definitions."""
+
 CLEANING = "cleaning up after a kill"
 
 
@@ -165,5 +172,5 @@ def main(warehouse: str, point: str, arguments: list[str]) -> None:
     """Run headrace in this process to the point where it is to die."""
     from headrace.cli import main as headrace
 
-    {**points(warehouse), **REBUILD_POINTS}[point].plant()
+    {**points(warehouse), **REBUILD_POINTS, **STAMPING_POINTS}[point].plant()
     headrace(arguments)

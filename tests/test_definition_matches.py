@@ -19,6 +19,7 @@ from conftest import AS_A_SYNC, Warehouse, event, ndjson
 from headrace.definitions import matches
 from headrace.pipeline import connected
 from headrace.target import Target, read_target
+from headrace.warehouses.duckdb import DuckDB
 
 Row = dict[str, Any]
 
@@ -328,7 +329,7 @@ def test_an_archived_definition_names_what_it_was_stamped_on(shop: Shop) -> None
 
 def test_a_set_shows_when_it_is_matched_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(matches, "BATCH_VALUES", 3)
-    monkeypatch.setattr(matches, "STATEMENT_ROWS", 2)
+    monkeypatch.setattr(DuckDB, "statement_rows", 2)
     shop.refresh(FIRST, "old")
     for answers in (1, 4, 4):
         with pytest.raises(RuntimeError, match="killed"):

@@ -341,11 +341,15 @@ def differences(warehouse: Warehouse, histories: list[Steps], builds: list[bool]
 
 
 def whole(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
-    """All of the tables and views that are made from events, but for the mark of the build that made them."""
+    """All of the tables and views that are made from events, but for the mark of the build that made them.
+
+    And but for the values that definitions are matched with: they outlast the events that had them, until a full refresh.
+    """
     names = warehouse.rows(
         "select table_schema, table_name, string_agg('\"' || column_name || '\"', ', ' order by column_name) "
         "from information_schema.columns where column_name <> '_invocation_id' "
-        "and (table_schema = '{p}_marts' or table_schema = '{p}' and starts_with(table_name, 'int_')) group by 1, 2"
+        "and (table_schema = '{p}_marts' or table_schema = '{p}' and starts_with(table_name, 'int_')) "
+        "and table_name <> 'int_definition_values' group by 1, 2"
     )
     return {
         f"{schema}.{name}": warehouse.rows(f"select {columns} from {schema}.{name} order by all")

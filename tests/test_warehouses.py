@@ -754,7 +754,7 @@ def test_definitions_of_today_name_what_was_there(
     warehouse.sync(feed, "--no-build")
     with connected(target, writes=True) as pipeline:
         matches.prepare(pipeline, target)
-    relations = ["pages", "elements", "page_views", "events_by_definition", "analysis_events"]
+    relations = ["int_definition_values", "pages", "elements", "page_views", "events_by_definition", "analysis_events"]
     warehouse.dbt("run", "--quiet", "--select", *(f"+{name}" for name in relations))
     pages = "select page_id, views, entries, exits from {p}_marts.pages where page_id in ('cart', 'shop.example/p/:id')"
     elements = "select element_definition_id, clicks from {p}_marts.elements where element_definition_id like '%button'"
@@ -763,7 +763,10 @@ def test_definitions_of_today_name_what_was_there(
         "where current_element_definition_id like '%button' group by 1, 2"
     )
     for set_id, matcher, of_pages, of_elements, of_facts in (
-        ("first", FIRST, [("cart", 4, 2, 2)], [("any-button", 4)], [(None, "any-button", 2), ("cart", "any-button", 2)]),
+        (
+            "first", FIRST, [("cart", 4, 2, 2)],
+            [("any-button", 4)], [(None, "any-button", 2), ("cart", "any-button", 2)],
+        ),
         (
             "bound", BOUND, [("cart", 3, 1, 1), ("shop.example/p/:id", 2, 1, 0)],
             [("any-button", 2), ("cart-button", 3)], [(None, "any-button", 2), ("cart", "cart-button", 3)],

@@ -58,10 +58,6 @@ parsed as (
         live.source_type,
         {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} as event_definition_id,
         {{ json_texts_item('live.event_texts', event_paths, 'target.element_definition_id') }} as element_definition_id,
-        case
-            when {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} is not null
-                then {{ json_object('live.event_properties', 'additional_event_definition_ids') }}
-        end as additional_event_definition_ids,
         {{ json_object('live.event_properties', 'target.element_properties') }} as element_properties,
         case
             when live.event_type = 'page_properties' then {{ json_object('live.event_properties', 'page_properties') }}
@@ -73,6 +69,10 @@ parsed as (
         {%- for column in event_columns %}
         {{ property('live.event_properties', column, 'live.event_texts', event_paths) }} as {{ column.name }},
         {%- endfor %}
+        case
+            when {{ json_texts_item('live.event_texts', event_paths, 'event_definition_id') }} is not null
+                then {{ json_object('live.event_properties', 'additional_event_definition_ids') }}
+        end as additional_event_definition_ids,
         live._page_stamp,
         live._element_stamp,
         live._event_stamp

@@ -19,11 +19,10 @@ stamped as (
         event_definition_id,
         additional_event_definition_ids
     from live_events
-    where
-        event_definition_id is not null
-        {%- if is_incremental() %}
+    where event_definition_id is not null
+    {%- if is_incremental() %}
         and full_session_id in (select touched.full_session_id from {{ touched }} as touched)
-        {%- endif %}
+    {%- endif %}
 ),
 
 defined as (

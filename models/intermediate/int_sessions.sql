@@ -33,18 +33,17 @@ ranked as (
 
 viewed as (
     select
-        ranked.*,
-        {%- for place, direction, nulls in [('first', '', 'last'), ('last', ' desc', 'first')] %}
+        {%- for place, direction, nulls in [('first', 'asc', 'last'), ('last', 'desc', 'first')] %}
         row_number() over (
             partition by full_session_id, is_page_view
             order by
-                view_start_time{{ direction }},
-                event_time{{ direction }} nulls {{ nulls }},
-                processed_time{{ direction }} nulls {{ nulls }},
-                event_id{{ direction }}
-        ) as rank_from_{{ place }}_view
-        {{- ',' if not loop.last }}
+                view_start_time {{ direction }},
+                event_time {{ direction }} nulls {{ nulls }},
+                processed_time {{ direction }} nulls {{ nulls }},
+                event_id {{ direction }}
+        ) as rank_from_{{ place }}_view,
         {%- endfor %}
+        ranked.*
     from ranked
 ),
 

@@ -7,7 +7,7 @@ once, by one statement; and whatever a kill leaves the next call mends.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dlt
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 BATCH_VALUES = 10_000
 """So many values are in memory at once."""
-
-STATEMENT_ROWS = 500
-"""So many rows an INSERT has, and those of the last value: BigQuery takes 10,000 parameters."""
 
 MATCHES = 500
 """So many definitions of a value are kept, the best ones."""
@@ -85,7 +82,7 @@ def refresh(pipeline: dlt.Pipeline, target: Target, matcher: Matcher, set_id: st
     is_whole = sets.get(set_id, False)
     count = 0
     for values in _unmatched(pipeline, set_id):
-        _insert(pipeline, [_rows_of(matcher, value) for value in values], set_id, is_whole)
+        _insert(pipeline, target, [_rows_of(matcher, value) for value in values], set_id, is_whole)
         count += len(values)
     with client_of(pipeline) as client:
         if not is_whole:
@@ -144,16 +141,15 @@ def _rows_of(matcher: Matcher, value: Value) -> list[Row]:
     return rows or [(kind, value_id, None, None, None, 1, True)]
 
 
-def _insert(pipeline: dlt.Pipeline, answers: list[list[Row]], set_id: str, is_whole: bool) -> None:
+def _insert(pipeline: dlt.Pipeline, target: Target, answers: list[list[Row]], set_id: str, is_whole: bool) -> None:
     """Write the rows of values, those of one value by one statement, so that none is ever there in part."""
-    rows: list[Row] = []
+    warehouse = warehouse_of(target)
+    types = [data_type or warehouse.text_type for data_type in COLUMNS.values()]
+    rows: list[tuple[Any, ...]] = []
     with client_of(pipeline) as client:
         for number, answer in enumerate(answers, 1):
-            rows += answer
-            if rows and (len(rows) >= STATEMENT_ROWS or number == len(answers)):
-                marks = ", ".join([f"({', '.join(['%s'] * len(COLUMNS))})"] * len(rows))
-                client.execute_sql(
-                    f"insert into definition_matches ({', '.join(COLUMNS)}) values {marks}",
-                    *(part for row in rows for part in (*row, set_id, is_whole)),
-                )
+            rows += [(*row, set_id, is_whole) for row in answer]
+            if len(rows) >= warehouse.statement_rows or number == len(answers):
+                values, parameters = warehouse.values(rows, types)
+                client.execute_sql(f"insert into definition_matches ({', '.join(COLUMNS)}) {values}", *parameters)
                 rows = []

@@ -379,9 +379,9 @@ def unstamped(text: str, stamp: str | None, key: str | None = None) -> str:
     """
     if stamp is None:
         return text
-    place = f'"{key}":{{' if key else "{"
-    if place + stamp in text and (key or text.startswith("{")):
-        return text.replace(place + stamp, place, 1)
+    begin = "{" + stamp
+    if text.count(begin) == 1 if key else text.lstrip().startswith(begin):
+        return text.replace(begin, "{", 1)
     members = MEMBERS.decode(text)
     if key:
         members[key] = Raw(unstamped(bytes(members[key]).decode(), stamp).encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -40,6 +40,9 @@ class Warehouse(ABC):
 
     json_text: ClassVar[str] = "cast({} as varchar)"
     """The text of a column of JSON."""
+
+    statement_rows: ClassVar[int] = 500
+    """How many rows an INSERT of the loader's own has: BigQuery takes 10,000 parameters."""
 
     max_text_bytes: ClassVar[int | None] = None
     """The longest text that it holds, where it is less than a line of a feed may have. Rows with more are rejected."""
@@ -106,6 +109,11 @@ class Warehouse(ABC):
     def by_insert(self) -> bool:
         """Whether it takes no Parquet files, so that rows go by INSERT."""
         return False
+
+    def values(self, rows: Sequence[tuple[Any, ...]], types: Sequence[str]) -> tuple[str, list[Any]]:
+        """What follows the columns in an INSERT of rows, and its parameters. BigQuery takes no null as one."""
+        marks = ("(" + ", ".join("null" if part is None else "%s" for part in row) + ")" for row in rows)
+        return "values " + ", ".join(marks), [part for row in rows for part in row if part is not None]
 
     def advice(self, inserted: int) -> list[str]:
         """What to tell the user after a load that brought so many rows by INSERT."""

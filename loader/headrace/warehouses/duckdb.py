@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -26,6 +26,9 @@ class DuckDB(Warehouse):
 
     dlt_settings: ClassVar = {"load.workers": 1}
     """Each worker would buffer a row group of its own."""
+
+    statement_rows: ClassVar = 10_000
+    """A parameter is a whole column."""
 
     @property
     def file(self) -> Path:
@@ -55,6 +58,11 @@ class DuckDB(Warehouse):
                 yield _as_dbt_names_it(connection)
         else:
             yield self._opened(self.file, read_only=True)
+
+    def values(self, rows: Sequence[tuple[Any, ...]], types: Sequence[str]) -> tuple[str, list[Any]]:
+        """A list for each column, which is 10 times as quick as a parameter for each value."""
+        lists = ", ".join(f"unnest(cast(%s as {data_type}[]))" for data_type in types)
+        return f"select {lists}", [list(column) for column in zip(*rows, strict=True)]
 
     def before_retry(self, pipeline: dlt.Pipeline) -> None:
         """Let it take the memory that it takes by default, unless the profile says how much.
