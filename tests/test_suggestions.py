@@ -94,6 +94,7 @@ def test_a_screen_is_offered_by_its_name_and_what_has_none_is_not(tmp_path: Path
         ("html > body > nav.menu > a.px-4.text-center > span", "nav.menu a"),
         ("html > body > div#ember123.css-1x2y3z > a", None),
         ("html > body > div > a", None),
+        ("html > body > div#app > main.content > button", None),
     ],
 )
 def test_a_selector_is_made_of_what_marks_the_target_or_what_it_lies_in(path: str, selector: str | None) -> None:

@@ -65,6 +65,9 @@ UTILITY = re.compile(
 MARKS_OF = re.compile(r"[.#]([\w-]+)|=\"([^\"]*)\"")
 """What the marks of a selector say."""
 
+ROOTS = frozenset(("app", "body", "content", "layout", "main", "page", "root", "site"))
+"""Ids and classes of what a whole page lies in."""
+
 CLICKABLE = frozenset(("a", "button", "input", "label", "option", "select", "summary", "textarea"))
 
 TEST_IDS = ("data-testid", "data-test-id", "data-test", "data-cy", "data-qa")
@@ -359,7 +362,8 @@ def _marks(one: Compound) -> Iterator[str]:
 
 
 def _lasts(name: str) -> bool:
-    return bool(PLAIN_NAME.fullmatch(name)) and not MADE_NAME.fullmatch(name) and len(name) <= LONGEST_NAME
+    is_made = not PLAIN_NAME.fullmatch(name) or MADE_NAME.fullmatch(name)
+    return not is_made and name not in ROOTS and len(name) <= LONGEST_NAME
 
 
 def _tried(text: str, compounds: tuple[Compound, ...]) -> Selector | None:

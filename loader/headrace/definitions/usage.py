@@ -36,9 +36,9 @@ def unused(target: Target, definitions: Definitions, days: int) -> list[Problem]
         )
         if not rows:
             raise LoadError(f"{target.label}: nothing was built here yet: run `headrace sync`")
-        known = query(pipeline, "select distinct matched_by from definition_matches where is_current")
+        sets = query(pipeline, "select distinct matched_by from definition_matches where is_current")
         values = query(pipeline, "select count(*) from int_definition_values")
-        if known != [(matches.set_id(definitions),)] and values != [(0,)]:
+        if values[0][0] and [matched_by for (matched_by,) in sets] != [matches.set_id(definitions)]:
             raise LoadError(
                 f"{target.label} was built with other definitions than these: run `headrace sync`, "
                 "or `headrace definitions match` where dbt alone is run"
