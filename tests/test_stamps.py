@@ -348,7 +348,7 @@ def test_the_lookups_keep_names_and_the_versions_say_what_was_active_when(wareho
         ("Basket", "archived", first)
     ]
     found = warehouse.rows(
-        "select kind, id, name, state, content from {p}.definition_versions order by kind, id, valid_from"
+        "select kind, id, name, state, rule_json from {p}.definition_versions order by kind, id, valid_from"
     )
     assert [(kind, name, state) for kind, _, name, state, _ in found] == [
         ("element", "Buy", "active"),

@@ -15,7 +15,7 @@ with definitions as (
         state,
         modified_time,
         modified_by,
-        _content as content
+        _content as rule_json
     from {{ relation }}
     {{ 'union all' if not loop.last }}
     {%- endfor %}

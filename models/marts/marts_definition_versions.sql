@@ -13,5 +13,5 @@ select
     ) as valid_until,
     modified_time,
     modified_by,
-    content
+    rule_json
 from {{ ref('definition_versions') }}
