@@ -11,6 +11,10 @@ hour: `headrace sync` of an hour of 50,000 events, some late, repeated or supers
 and of 8 million, at the same hours of a day. The two take turns, and the medians of five hours count: of the seconds,
 and of the ratio within a turn. `models` is from the start of dbt's first model to the end of its last, `build` the same
 with dbt's tests, `sync` the whole process.
+
+definitions: `sync --no-build` of 300,000 events with 200 definitions of each kind and without any, in turns, into an empty
+warehouse, and of another hour once the values are known; and `definitions apply` after a change of one element, into a
+history of 8 million events, beside a full refresh of the same.
 """
 
 from __future__ import annotations
@@ -206,6 +210,107 @@ class HourBench:
         return {"models": spent(results, "model."), "build": spent(results, ""), "sync": sync}
 
 
+UNMATCHED = """
+pages:
+{pages}
+  - {{id: page-of-help, name: Help, url: "https://shop.example/help"}}
+elements:
+{elements}
+  - {{id: changed, name: Changed, selector: "{selector}"}}
+events:
+{events}
+"""
+DEFINITION = {
+    "pages": '  - {{id: p{n}, name: P{n}, url: "https://shop.example/section-{n}/*"}}',
+    "elements": '  - {{id: e{n}, name: E{n}, selector: "main .section-{n} > button.action"}}',
+    "events": "  - {{id: v{n}, name: V{n}, type: custom, where: [{{property: event_name, equals: event {n}}}]}}",
+}
+
+
+def definitions(selector: str) -> str:
+    """200 of each kind; one of the elements has this selector."""
+    filled = {kind: "\n".join(line.format(n=n) for n in range(199)) for kind, line in DEFINITION.items()}
+    return UNMATCHED.format(selector=selector, **filled)
+
+
+class DefinitionsBench:
+    """Projects with and without definitions, and a history of 8 million events that was loaded with them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make what is missing in the folder."""
+        self.folder = folder / "definitions"
+        self.projects = {name: self._project(name) for name in ("without", "with")}
+        self.history = self.folder / "history-8.duckdb"
+        if not self.history.exists():
+            self._make_history()
+
+    def _project(self, name: str) -> Path:
+        project = self.folder / name
+        project.mkdir(parents=True, exist_ok=True)
+        for part in ("dbt_project.yml", "profiles.example.yml", "selectors.yml", "models", "macros", "seeds"):
+            if not (project / part).exists():
+                (project / part).symlink_to(PROJECT / part)
+        if name == "with":
+            (project / "definitions.yml").write_text(definitions("section.story p"))
+        return project
+
+    def _make_history(self) -> None:
+        feed, database = self.folder / "feed", self.folder / "making.duckdb"
+        database.unlink(missing_ok=True)
+        size = ["--hours", str(HISTORY_HOURS), "--events-per-hour", str(EVENTS_PER_HOUR)]
+        run(["-m", "headrace.cli", "sample", str(feed), "--format", "parquet", *size])
+        run(["-m", "headrace.cli", "sync", str(feed), "--project-dir", str(self.projects["with"])], database)
+        with duckdb.connect(str(database)) as connection:
+            for days in range(7, 0, -1):
+                connection.execute(COPY, {"days": days}).fetchall()
+        self.refresh(database)
+        database.rename(self.history)
+
+    def refresh(self, database: Path) -> float:
+        """Seconds of a full refresh."""
+        project = str(self.projects["with"])
+        profile = ["--project-dir", project, "--profiles-dir", f"{project}/.headrace"]
+        began = os.times().elapsed
+        run(["-c", "from dbt.cli.main import cli; cli()", "run", "--quiet", "--full-refresh", *profile], database)
+        return os.times().elapsed - began
+
+    def load(self, name: str, feed: Path, database: Path) -> float:
+        """Seconds of a load without a build."""
+        project = str(self.projects[name])
+        env = {"HEADRACE_DUCKDB": str(database)}
+        command = [sys.executable, "-m", "headrace.cli", "sync", str(feed), "--no-build", "--project-dir", project]
+        return measure(command, 2, **env).seconds
+
+    def apply(self, selector: str, database: Path) -> float:
+        """Seconds of stamping anew after a change of one element."""
+        project = self.projects["with"]
+        (project / "definitions.yml").write_text(definitions(selector))
+        command = [sys.executable, "-m", "headrace.cli", "definitions", "apply", "--since", "2026-01-01"]
+        env = {"HEADRACE_DUCKDB": str(database)}
+        return measure([*command, "--project-dir", str(project)], 2, **env).seconds
+
+
+def bench_definitions(options: argparse.Namespace) -> None:
+    """Print what definitions cost."""
+    bench = DefinitionsBench(options.folder)
+    first = feed(options.folder, "ndjson", 300_000)
+    ratios = []
+    for _ in range(options.runs):
+        took = {}
+        for name in bench.projects:
+            database = bench.folder / f"{name}.duckdb"
+            database.unlink(missing_ok=True)
+            took[name] = bench.load(name, first, database)
+        ratios.append(took["with"] / took["without"])
+        print(f"300,000 events: {took['without']:.2f} s without, {took['with']:.2f} s with 200 definitions of each kind")
+    print(f"median: {statistics.median(ratios):.3f}")
+    database = bench.folder / "making.duckdb"
+    shutil.copy(bench.history, database)
+    for selector in ("li.tile", "section.story p", "li.tile, section.story p"):
+        print(f"one element of 8 million events, {selector}: {bench.apply(selector, database):.1f} s")
+    print(f"full refresh: {bench.refresh(database):.1f} s")
+
+
 def run(command: list[str], database: Path | None = None) -> None:
     """Run a Python program with a warehouse."""
     env = {**os.environ, **({"HEADRACE_DUCKDB": str(database)} if database else {})}
@@ -278,7 +383,7 @@ def bench_hours(options: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("what", nargs="*", default=["load", "hour"], help="load, hour, or both")
+    arguments.add_argument("what", nargs="*", default=["load", "hour", "definitions"], help="load, hour, definitions")
     arguments.add_argument("--events", type=int, nargs="+", default=[300_000, 3_000_000])
     arguments.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     arguments.add_argument("--runs", type=int, default=3)
@@ -290,6 +395,8 @@ def main() -> None:
         bench_loads(options)
     if "hour" in options.what:
         bench_hours(options)
+    if "definitions" in options.what:
+        bench_definitions(options)
 
 
 if __name__ == "__main__":

@@ -324,6 +324,22 @@ def test_without_definitions_nothing_is_stamped_any_more(warehouse, tmp_path):
     assert stamps(warehouse) == {"first": [None, None, None], "second": [None, None, None]}
 
 
+def test_a_folder_of_definitions_is_read_and_a_change_of_it_ends_the_idle_time(warehouse, tmp_path):
+    feed = tmp_path / "feed"
+    put(feed, 1, event("first"))
+    folder = warehouse.project / "definitions"
+    folder.mkdir()
+    (folder / "a.yml").write_text(DEFINED)
+    warehouse.sync(feed)
+    idle = warehouse.sync(feed)
+    (folder / "b.yaml").write_text("pages:\n  - {id: home, name: Home, url: 'https://shop.example/'}\n")
+    warehouse.sync(feed)
+    assert "definitions: " not in idle
+    assert stamps(warehouse) == {"first": ["cart", "buy", "bought"]}
+    assert warehouse.rows("select id from {p}.page_definitions order by id") == [("cart",), ("home",)]
+    assert warehouse.rows("select distinct definition_id from {p}.definition_matches where kind = 'page'") == [("cart",)]
+
+
 def test_broken_definitions_end_a_sync_before_it_loads(warehouse, tmp_path):
     put(tmp_path / "feed", 1, event("first"))
     define(warehouse, "pages:\n  - {id: cart, name: Cart, url: 'https://['}\n")

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .definitions import FILE_NAME, files_of
 from .errors import HeadraceError
 from .feed import Feed, FeedFile
 from .target import home_of, installed, profile_folders, settings_of, write_at_once
@@ -56,7 +57,7 @@ def fingerprint(project: Path, *more: str) -> str:
 
 def _project_files(project: Path) -> Iterator[Path]:
     """The files of a project and of its packages."""
-    yield from sorted(project.glob("*.y*ml"))
+    yield from sorted(file for file in project.glob("*.y*ml") if file.name != FILE_NAME)
     settings = settings_of(project)
     for name, default in PATHS.items():
         folders = settings.get(name, default)
@@ -142,7 +143,8 @@ class Call:
                 texts.append((folder / "profiles.yml").read_bytes())
         names = sorted({name.decode() for text in texts for name in ENV_VAR.findall(text)} | {"HEADRACE_DUCKDB"})
         found = [(name, os.environ.get(name)) for name in names]
-        return cls(feed, fingerprint(project, repr(vars), repr(texts), repr(found)), file)
+        defined = [file.read_bytes() for file in files_of(project)]  # no view is made from them
+        return cls(feed, fingerprint(project, repr(vars), repr(texts), repr(found), repr(defined)), file)
 
     def forget(self) -> None:
         """Begin to change something."""

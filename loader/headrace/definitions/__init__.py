@@ -8,6 +8,14 @@ from .model import Definitions
 
 FILE_NAME = "definitions.yml"
 FOLDER_NAME = "definitions"
+SUFFIXES = (".yml", ".yaml")
+
+
+def files_of(project: Path) -> list[Path]:
+    """The files of a project's definitions, in the order in which they are read."""
+    folder = project / FOLDER_NAME
+    found = [project / FILE_NAME, *(folder.iterdir() if folder.is_dir() else ())]
+    return sorted(file for file in found if file.suffix in SUFFIXES and file.is_file())
 
 
 def definitions_of(project: Path) -> Definitions | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from . import FILE_NAME, FOLDER_NAME, document
+from . import FILE_NAME, FOLDER_NAME, SUFFIXES, document
 from .model import Definition, Definitions, Page, Place
 from .pages import overlaps
 from .shape import (
@@ -78,7 +78,7 @@ def _files(path: Path) -> list[Path]:
         if not path.exists():
             raise UsageError(f"no definitions at {path}: there is no such file or folder")
         return [path]
-    files = sorted(file for file in path.iterdir() if file.suffix in (".yml", ".yaml") and file.is_file())
+    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
     if not files:
         raise UsageError(f"{path} has no .yml file with definitions")
     if len(files) > MAX_FILES:
