@@ -13,7 +13,7 @@ from functools import lru_cache, partial
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from math import prod
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -34,8 +34,9 @@ ELEMENT_IDS = ("element_definition_id", "additional_element_definition_ids")
 EVENT_IDS = ("event_definition_id", "additional_event_definition_ids")
 """The keys of the first id and of the others. Where the feed has one of them, it keeps what it says."""
 
-CACHED = 65_536
-"""Distinct sources, and distinct targets, whose matches are kept."""
+CACHED = 32_768
+LONGEST_KEPT = 4_096
+"""So many distinct sources, targets and kinds of events are remembered with their answers, unless they are longer."""
 
 APP_NAMES = ("name", "package_name")
 
@@ -44,6 +45,7 @@ TARGET = '"target":{'
 TOKEN = re.compile(r'[{}\[\],:]|[^\s{}\[\],:"]+')
 
 ABSENT = Raw(b"")
+Answer = TypeVar("Answer")
 OBJECT = msgspec.json.Decoder(dict[str, Any])
 MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 
@@ -102,9 +104,9 @@ class Stamper:
         self._asked = [key for key in self._tests if key]
         self._keys = list(dict.fromkeys([*EVENT_IDS, "target", "page_name", *self._asked]))
         self._lines = msgspec.json.Decoder(_struct_of(self._keys))
-        self._source = lru_cache(CACHED)(self._source_of)
-        self._target = lru_cache(CACHED)(self._target_of)
-        self._outcome = lru_cache(CACHED)(self._outcome_of)
+        self._source = _remembered(self._source_of)
+        self._target = _remembered(self._target_of)
+        self._outcome = _remembered(self._outcome_of)
         self._known: dict[tuple[Any, ...], Stamps] = {}
 
     def stamped(self, batch: pa.RecordBatch, max_bytes: int | None = None) -> pa.RecordBatch:
@@ -146,24 +148,36 @@ class Stamper:
     def _kinds(self, rows: _Rows) -> tuple[pa.Array, list[Stamps]]:
         """The kind of each row, and what each kind gets."""
         sources = rows.sources.by(self._source)
-        outcomes = [rows.members[key].by(partial(self._outcome, key)) for key in self._asked]
+        outcomes = [rows.members[key].by(partial(self._outcome, key=key)) for key in self._asked]
         told = [rows.members[key].by(bool) for key in EVENT_IDS]
-        columns = [rows.types, rows.is_empty, rows.screens, rows.members["target"], sources, *told, *outcomes]
+        columns = [
+            rows.types,
+            rows.is_empty,
+            rows.in_app,
+            rows.screens,
+            rows.members["target"],
+            sources,
+            *told,
+            *outcomes,
+        ]
         kinds, found = _combined(columns)
         stamps = []
-        for kind, is_empty, screen, target, source, *others in found:
+        for kind, is_empty, in_app, screen, target, source, *others in found:
             place = source.value
-            page = place.page
+            page = place.page if in_app else place.page_of_url
             if screen is not None:
                 page = place.page_of_url or self.matcher.page_of(None, screen, place.apps)
             is_told, values = any(one.value for one in others[:2]), others[2:]
             alike = kind, is_empty, page, target, place, is_told, *(one.value for one in values)
-            if alike not in self._known:
+            known = self._known.get(alike)
+            if known is None:
+                of_event = {key: one.example for key, one in zip(self._asked, values, strict=True)}
+                known = self._stamps_of(kind, is_empty, page, target, source, is_told, of_event)
                 if len(self._known) >= CACHED:
                     self._known.clear()
-                of_event = {key: one.example for key, one in zip(self._asked, values, strict=True)}
-                self._known[alike] = self._stamps_of(kind, is_empty, page, target, source, is_told, of_event)
-            stamps.append(self._known[alike])
+                if len(target) <= LONGEST_KEPT:
+                    self._known[alike] = known
+            stamps.append(known)
         return kinds, stamps
 
     def _stamps_of(
@@ -208,7 +222,7 @@ class Stamper:
         matches = self.matcher.elements_of(_text(found.get("raw_selector")), _text(found.get("text")), apps)
         return Target(matches, any(key in found for key in ELEMENT_IDS), not found)
 
-    def _outcome_of(self, key: str, raw: bytes) -> tuple[bool, ...]:
+    def _outcome_of(self, raw: bytes, key: str) -> tuple[bool, ...]:
         """What comes of all conditions on a member of the event: events of which it is the same are alike."""
         found = _decoded(raw)
         return tuple(test(_walk(found, keys[1:])) for keys, test in self._tests[key])
@@ -291,6 +305,7 @@ class _Rows:
             is_there = values.count(ABSENT) < len(values)
             found = pa.array(list(map(bytes, values)), pa.binary()) if is_there else None
             self.members[key] = _Column.of(found) if is_there else _Column.same(b"", len(values))
+        self.in_app = _Column.of(pc.fill_null(pc.equal(batch.column("source_type"), "mobile_app"), False))
         self.screens = self._screens(batch)
 
     def _screens(self, batch: pa.RecordBatch) -> _Column:
@@ -408,6 +423,16 @@ def _members(keys: Sequence[str], ids: Sequence[str], is_alone: bool) -> str | N
     values: list[Any] = [ids[0], *([ids[1:]] if ids[1:] else [])]
     members = [f'"{key}":{msgspec.json.encode(value).decode()}' for key, value in zip(keys, values, strict=False)]
     return ",".join(members) + ("" if is_alone else ",")
+
+
+def _remembered(call: Callable[..., Answer]) -> Callable[..., Answer]:
+    """A function of a text that is not asked twice for the same one."""
+    kept = lru_cache(CACHED)(call)
+
+    def answer(text: str | bytes, *more: Any, **named: Any) -> Answer:
+        return (kept if len(text) <= LONGEST_KEPT else call)(text, *more, **named)
+
+    return answer
 
 
 def _text(value: Any) -> str | None:
