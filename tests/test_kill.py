@@ -34,6 +34,8 @@ Rows = list[tuple[Any, ...]]
 BY_CLOCK = {
     *(
         "updated_time",
+        "valid_from",
+        "valid_until",
         "last_updated_time",
         "properties_updated_time",
         "_load_id",
