@@ -51,7 +51,8 @@ def tables(warehouse: Warehouse) -> dict[str, list[tuple[Any, ...]]]:
         columns = connection.execute(
             "select table_schema || '.' || table_name, list(column_name order by column_name) "
             "from information_schema.columns where table_schema like 'product%' "
-            "and (table_schema <> 'product' or table_name similar to 'events|int_.*|.*_definitions') group by 1"
+            "and (table_schema <> 'product' or table_name similar to 'events|int_.*|.*_definitions') "
+            "and table_name <> 'int_definition_values' group by 1"  # values outlast the events that had them
         ).fetchall()
         found = {}
         for table, names in columns:
