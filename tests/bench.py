@@ -302,7 +302,9 @@ def bench_definitions(options: argparse.Namespace) -> None:
             database.unlink(missing_ok=True)
             took[name] = bench.load(name, first, database)
         ratios.append(took["with"] / took["without"])
-        print(f"300,000 events: {took['without']:.2f} s without, {took['with']:.2f} s with 200 definitions of each kind")
+        print(
+            f"300,000 events: {took['without']:.2f} s without, {took['with']:.2f} s with 200 definitions of each kind"
+        )
     print(f"median: {statistics.median(ratios):.3f}")
     database = bench.folder / "making.duckdb"
     shutil.copy(bench.history, database)

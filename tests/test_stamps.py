@@ -337,7 +337,9 @@ def test_a_folder_of_definitions_is_read_and_a_change_of_it_ends_the_idle_time(w
     assert "definitions: " not in idle
     assert stamps(warehouse) == {"first": ["cart", "buy", "bought"]}
     assert warehouse.rows("select id from {p}.page_definitions order by id") == [("cart",), ("home",)]
-    assert warehouse.rows("select distinct definition_id from {p}.definition_matches where kind = 'page'") == [("cart",)]
+    assert warehouse.rows("select distinct definition_id from {p}.definition_matches where kind = 'page'") == [
+        ("cart",)
+    ]
 
 
 def test_broken_definitions_end_a_sync_before_it_loads(warehouse, tmp_path):

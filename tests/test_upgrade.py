@@ -12,10 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 from compare import OF_THE_RUN
-from conftest import HOUR, PROJECT, TESTS, Warehouse, event, leave_out, ndjson
+from conftest import FIRST_BUILD, HOUR, PROJECT, TESTS, Warehouse, event, leave_out, ndjson, needs_history
 
-FIRST_BUILD = "b1c4c32"
-"""The first commit with a dbt project: no int_parsed_events, and events without the order of their views."""
 FIRST_WAREHOUSES = "131c4ad"
 PARSED_ONCE = "57a4d7f"
 BEFORE_REBUILD = "2851e61"
@@ -23,12 +21,7 @@ BEFORE_VERSIONS = "2a642f8"
 """Before the table `versions`."""
 
 
-def has_history() -> bool:
-    git = ["git", "-C", str(PROJECT), "cat-file", "-e", f"{FIRST_BUILD}^{{commit}}"]
-    return shutil.which("git") is not None and subprocess.run(git, capture_output=True).returncode == 0
-
-
-pytestmark = pytest.mark.skipif(not has_history(), reason="the repository's history is not here")
+pytestmark = needs_history
 
 
 def feed_of(folder: Path, sample: Path, hours: int) -> Path:
