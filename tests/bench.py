@@ -12,9 +12,9 @@ and of 8 million, at the same hours of a day. The two take turns, and the median
 and of the ratio within a turn. `models` is from the start of dbt's first model to the end of its last, `build` the same
 with dbt's tests, `sync` the whole process.
 
-definitions: `sync --no-build` of 300,000 events with 200 definitions of each kind and without any, in turns, into an empty
-warehouse, and of another hour once the values are known; and `definitions apply` after a change of one element, into a
-history of 8 million events, beside a full refresh of the same.
+definitions: `sync --no-build` of 300,000 events with 200 definitions of each kind and without any, in turns, into an
+empty warehouse; and `definitions apply` after a change of one element, into a history of 8 million events, beside a full
+refresh of the same.
 """
 
 from __future__ import annotations
