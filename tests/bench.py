@@ -13,8 +13,8 @@ and of the ratio within a turn. `models` is from the start of dbt's first model 
 with dbt's tests, `sync` the whole process.
 
 definitions: `sync --no-build` of 300,000 events with 200 definitions of each kind and without any, in turns, into an
-empty warehouse; and `definitions apply` after a change of one element, into a history of 8 million events, beside a full
-refresh of the same.
+empty warehouse; and `definitions apply` after a change of one element, into a history of 8 million events, beside a
+full refresh of the same.
 """
 
 from __future__ import annotations
