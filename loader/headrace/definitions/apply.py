@@ -39,6 +39,9 @@ PACKAGE_ROWS = 1_000_000
 
 FETCHED_ROWS = 16_384
 
+SEEN = "coalesce(event_time, processed_time)"
+"""Of the parsed events, by what they belong to a day: few have no time."""
+
 UNLOADED = pa.schema(list(RAW_EVENTS)[:-1])
 """A row of `RAW_EVENTS` before it is of a load."""
 
@@ -126,6 +129,18 @@ class Application:
             raise UsageError(f"{target.label}: who keeps the events stamps them; here they are only read")
         self.begin = datetime.combine(since, clock.min, UTC)
         self.suspects = Suspects()
+        self.timeless = {
+            day
+            for span in query(
+                pipeline,
+                "select min(processed_time), max(processed_time) from int_parsed_events "
+                "where event_time is null and processed_time >= %s group by extract(year from processed_time), "
+                "extract(month from processed_time), extract(day from processed_time)",
+                self.begin,
+            )
+            for day in _days(*span)
+        }
+        """The days on which events without a time were processed."""
         self._find()
 
     def parts(self, folder: Path, applied: Applied) -> Iterator[list[Part]]:
@@ -213,15 +228,17 @@ class Application:
         """Values of the parsed events since the day with the first and last time, and the number, by day."""
         yield from query(
             self.pipeline,
-            f"select {columns}, min(event_time), max(event_time), count(*) from int_parsed_events "
-            f"where event_time >= %s and {condition} group by {columns.replace(', null', '')}, "
-            "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
+            f"select {columns}, min({SEEN}), max({SEEN}), count(*) from int_parsed_events "
+            f"where (event_time >= %s or (event_time is null and processed_time >= %s)) and {condition} "
+            f"group by {columns.replace(', null', '')}, "
+            f"extract(year from {SEEN}), extract(month from {SEEN}), extract(day from {SEEN})",
+            self.begin,
             self.begin,
         )
 
     def _count_day(self, first: datetime, last: datetime, count: int) -> None:
         # By the session's time zone, whichever that is: the days of a group in UTC are those of its first and last.
-        for day in {_utc(first).date(), _utc(last).date()}:
+        for day in _days(first, last):
             self.suspects.days[day] += count
 
     def _loads(self) -> Iterator[list[date]]:
@@ -285,6 +302,12 @@ class Application:
             f"events.event_time >= %s and events.event_time < %s and events.event_id in (select event_id from {among})",
             *span * 2,
         )
+        if day in self.timeless:
+            among = f"int_parsed_events where processed_time >= %s and processed_time < %s and ({self.suspects.condition()})"
+            yield from self._rows(
+                f"events.event_time is null and events.event_id in (select event_id from {among} and event_time is null)",
+                *span,
+            )
         clocks = "int_wrong_clocks where event_time >= %s and event_time < %s"
         ((first, last),) = query(self.pipeline, f"select min(device_time), max(device_time) from {clocks}", *span)
         if first:  # on the day that the device's clock said
@@ -410,6 +433,11 @@ def _ids(kind: str, stamp: str | None) -> list[str]:
 
 def _literals(values: Iterable[str]) -> str:
     return ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+
+
+def _days(first: datetime, last: datetime) -> set[date]:
+    """The days in UTC of what was grouped by the day of another time zone."""
+    return {_utc(first).date(), _utc(last).date()}
 
 
 def _utc(at: datetime) -> datetime:
