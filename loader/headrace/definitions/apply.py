@@ -157,6 +157,10 @@ class Application:
                 pass
 
     def _find(self) -> None:
+        changed = self._changed_since_stamped()
+        # What the feed tells has no stamp that says what was matched there, and defined events may ask for that.
+        asks = any(one.pages or one.elements for one in self.definitions.events)
+        self.asks_told = asks and bool(changed["page"] or changed["element"])
         values = {
             value_id: rest
             for value_id, *rest in query(
@@ -187,41 +191,55 @@ class Application:
             if self._differs("element", stamp, told, ids):
                 self.suspects.elements.add(value_id)
                 self._count_day(*counted)
-        self._find_types()
+        self._find_types(changed["event"])
         if self.suspects.types or self.suspects.all_types:
             condition = "1 = 1" if self.suspects.all_types else f"event_type in ({_literals(self.suspects.types)})"
             for _, *counted in self._counted("event_type", condition):
                 self._count_day(*counted)
 
-    def _find_types(self) -> None:
+    def _changed_since_stamped(self) -> dict[str, set[str]]:
+        """By kind, the definitions that may be others than when the oldest of the events was stamped."""
+        loaded: datetime | None = None
+        is_matched_alike = True
+        clocks = "(select event_id from int_wrong_clocks where event_time >= %s)"
+        for condition in ("event_time >= %s", "event_time is null and processed_time >= %s", f"event_id in {clocks}"):
+            for load, changed_load, *versions in query(
+                self.pipeline,
+                "select min(_load_id), min(_changed_load_id), "
+                "min(coalesce(_matcher_version, %s)), max(coalesce(_matcher_version, %s)) "
+                f"from events where {condition}",
+                VERSION,
+                VERSION,
+                self.begin,
+            ):
+                if load is not None:  # an event that comes once more is of another load, and keeps its stamps
+                    at = datetime.fromtimestamp(min(float(load), float(changed_load or load)), UTC)
+                    loaded = min(at, loaded or at)
+                    is_matched_alike &= set(versions) == {VERSION}
+        changed: dict[str, set[str]] = {}
+        for kind in KEYS:
+            defined = {one.id for one in getattr(self.definitions, f"{kind}s")}
+            known = dict(
+                query(self.pipeline, f"select id, updated_time from {kind}_definitions where _content is not null")
+            )
+            old = {name for name, at in known.items() if is_matched_alike and loaded and _utc(at) < loaded}
+            changed[kind] = (defined | known.keys()) - old
+        return changed
+
+    def _find_types(self, changed: set[str]) -> None:
         """The types of events of which definitions may say something else than when they were stamped."""
-        oldest = query(
-            self.pipeline,
-            "select min(_load_id), min(coalesce(_matcher_version, %s)), max(coalesce(_matcher_version, %s)) "
-            "from events where event_time >= %s",
-            VERSION,
-            VERSION,
-            self.begin,
-        )
-        if not oldest or oldest[0][0] is None:
-            return
-        loaded = datetime.fromtimestamp(float(oldest[0][0]), UTC)
-        is_matched_alike = set(oldest[0][1:]) == {VERSION}
-        own = query(self.pipeline, "select id, updated_time from event_definitions where _content is not null")
-        changed_since = {name: _utc(at) for name, at in own}
         for one in self.definitions.events:
-            if not is_matched_alike or changed_since.get(one.id, datetime.max.replace(tzinfo=UTC)) >= loaded:
+            if one.id in changed:
                 self.suspects.types.update(one.types)
                 self.suspects.all_types |= not one.types
-        suspect = {name for name, at in changed_since.items() if not is_matched_alike or at >= loaded}
         for kind, stamp, *_ in self._counted("event_type, _event_stamp", "_event_stamp is not null"):
-            if suspect & set(_ids("event", stamp)):
+            if changed & set(_ids("event", stamp)):
                 self.suspects.types.add(kind)
 
     def _differs(self, kind: str, stamp: str | None, told: str | None, ids: list[str]) -> bool:
-        """Whether the stamps of a value are others than its matches. What the feed tells stays."""
+        """Whether the stamps of a value may be others than its matches. What the feed tells stays."""
         if stamp is None and told is not None:
-            return False
+            return self.asks_told
         return _ids(kind, stamp) != ids
 
     def _counted(self, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
