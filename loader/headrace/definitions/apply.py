@@ -321,9 +321,10 @@ class Application:
             *span * 2,
         )
         if day in self.timeless:
-            among = f"int_parsed_events where processed_time >= %s and processed_time < %s and ({self.suspects.condition()})"
+            timeless = "int_parsed_events where event_time is null and processed_time >= %s and processed_time < %s"
             yield from self._rows(
-                f"events.event_time is null and events.event_id in (select event_id from {among} and event_time is null)",
+                "events.event_time is null and events.event_id in "
+                f"(select event_id from {timeless} and ({self.suspects.condition()}))",
                 *span,
             )
         clocks = "int_wrong_clocks where event_time >= %s and event_time < %s"
