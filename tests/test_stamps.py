@@ -456,3 +456,75 @@ def test_what_was_killed_while_it_stamped_goes_on_by_the_same_call(warehouse, tm
     )
     assert warehouse.rows(matches) == from_the_start.rows(matches)
     assert warehouse.rows("select count(*) from {p}.raw_events") == [(0,)]
+
+
+APPLY = ("definitions", "apply", "--since", "2026-03-01")
+EARLIER = "2026-02-20T00:00:00.000000Z"
+
+
+def test_events_without_a_time_are_stamped_by_apply_on_the_day_when_they_were_processed(warehouse, tmp_path):
+    put(tmp_path / "feed", 1, event("timed"), event("timeless", event_time=None))
+    warehouse.sync(tmp_path / "feed")
+    define(warehouse, DEFINED)
+    assert "2026-03-02  event    bought  +2" in warehouse.headrace(*APPLY, "--dry-run")
+    warehouse.headrace(*APPLY)
+    assert stamps(warehouse) == {"timed": ["cart", "buy", "bought"], "timeless": ["cart", "buy", "bought"]}
+    assert '"stamped": 0,' in warehouse.headrace(*APPLY, "--json")
+
+
+def test_defined_events_follow_an_element_also_where_the_feed_tells_its_own(warehouse, tmp_path):
+    feed = tmp_path / "feed"
+    define(warehouse, DEFINED.replace("button.buy", "button.pay"))
+    put(feed, 1, event("earlier", event_time=EARLIER))
+    warehouse.sync(feed)
+    target = {"raw_selector": "button.buy", "element_definition_id": "theirs"}
+    put(feed, 2, event("told", event_properties=json.dumps({"target": target})))
+    warehouse.sync(feed)
+    define(warehouse, DEFINED)
+    warehouse.headrace(*APPLY)
+    assert stamps(warehouse)["told"] == ["cart", "theirs", "bought"]
+
+
+def test_what_is_defined_no_more_before_the_first_build_is_archived(warehouse, tmp_path):
+    define(warehouse, DEFINED)
+    put(tmp_path / "feed", 1, event("first"))
+    warehouse.sync(tmp_path / "feed", "--no-build")
+    define(warehouse, DEFINED.replace("id: cart", "id: basket"))
+    warehouse.sync(tmp_path / "feed")
+    assert sorted(warehouse.rows("select id, state from {p}.page_definitions")) == [
+        ("basket", "active"),
+        ("cart", "archived"),
+    ]
+
+
+def test_a_backfill_tells_the_lookups_what_it_stamps_with(warehouse, tmp_path):
+    feed = tmp_path / "feed"
+    define(warehouse, DEFINED)
+    put(feed, 1, event("earlier", event_time=EARLIER))
+    warehouse.sync(feed)
+    define(warehouse, DEFINED.replace("id: bought", "id: paid"))
+    put(feed, 2, event("late"))
+    warehouse.headrace("backfill", feed, "--since", "2026-03-02")
+    states = "select id, state from {p}.event_definitions order by id"
+    assert warehouse.rows(states) == [("bought", "archived"), ("paid", "active")]
+    define(warehouse, DEFINED)
+    warehouse.headrace(*APPLY)
+    assert stamps(warehouse)["late"] == ["cart", "buy", "bought"]
+
+
+def test_what_came_once_more_since_a_definition_changed_is_stamped_by_apply(warehouse, tmp_path):
+    feed, large = (
+        tmp_path / "feed",
+        "  - {id: large, name: Large, type: custom, where: [{property: total, greater: N}]}\n",
+    )
+    order = event("order", event_type="custom", event_properties='{"total": 150}')
+    define(warehouse, DEFINED + large.replace("N", "200"))
+    put(feed, 1, order)
+    warehouse.sync(feed)
+    define(warehouse, DEFINED + large.replace("N", "100"))
+    warehouse.sync(feed)
+    put(feed, 2, order)
+    warehouse.sync(feed)
+    assert stamps(warehouse)["order"] == ["cart", None, None]
+    warehouse.headrace(*APPLY)
+    assert stamps(warehouse)["order"] == ["cart", None, "large"]

@@ -62,10 +62,12 @@ def load(
         told = lookups.waiting(pipeline, definitions, target.project_dir)
         if told and definitions is None:  # before the ledger knows that there are none
             matches.forget(pipeline)
+        # With the first package: what is stamped has a name, whatever comes between it and the last one.
         loaded = Loaded(unchanged_files=len(plan.unchanged), listing=plan.listing)
         done = 0
         for files in packages(plan.files):
             tell = _of_all(progress, done, len(plan.files), loaded.rows)
+            is_first = done == 0
             done += len(files)
             sync = {
                 "feed": feed.prefix,
@@ -83,7 +85,7 @@ def load(
                 sync if is_last else None,
                 unread,
                 definitions=definitions,
-                told=told if is_last else None,
+                told=told if is_first else None,
                 progress=tell,
             )
             load_package(pipeline, package, loaded)
@@ -120,6 +122,9 @@ def replay(
     with connected(target, loads=True) as pipeline:
         discard_unfinished(pipeline)
         plan = plan_of(pipeline, feed, Span(span.since, span.until, everything=True))
+        told = lookups.waiting(pipeline, definitions, target.project_dir)
+        if told and definitions is None:
+            matches.forget(pipeline)
     others = [file for file in plan.unread if not file.problem]  # their content decides, perhaps another way by now
     files = sorted([*plan.files, *plan.unchanged, *others], key=in_order)
     todo = [file for file in files if not _is_of(marker.loads, file, plan.known.get(file.path))]
@@ -138,10 +143,12 @@ def replay(
                 target,
                 again=True,
                 definitions=definitions,
+                told=told,
                 begins=marker.add,
                 progress=tell,
             )
             load_package(pipeline, again, loaded)
+        told = None
         build()
         done += len(package)
     marker.path.unlink(missing_ok=True)

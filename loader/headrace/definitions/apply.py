@@ -39,6 +39,9 @@ PACKAGE_ROWS = 1_000_000
 
 FETCHED_ROWS = 16_384
 
+SEEN = "coalesce(event_time, processed_time)"
+"""Of the parsed events, by what they belong to a day: few have no time."""
+
 UNLOADED = pa.schema(list(RAW_EVENTS)[:-1])
 """A row of `RAW_EVENTS` before it is of a load."""
 
@@ -126,6 +129,18 @@ class Application:
             raise UsageError(f"{target.label}: who keeps the events stamps them; here they are only read")
         self.begin = datetime.combine(since, clock.min, UTC)
         self.suspects = Suspects()
+        self.timeless = {
+            day
+            for span in query(
+                pipeline,
+                "select min(processed_time), max(processed_time) from int_parsed_events "
+                "where event_time is null and processed_time >= %s group by extract(year from processed_time), "
+                "extract(month from processed_time), extract(day from processed_time)",
+                self.begin,
+            )
+            for day in _days(*span)
+        }
+        """The days on which events without a time were processed."""
         self._find()
 
     def parts(self, folder: Path, applied: Applied) -> Iterator[list[Part]]:
@@ -142,6 +157,10 @@ class Application:
                 pass
 
     def _find(self) -> None:
+        changed = self._changed_since_stamped()
+        # What the feed tells has no stamp that says what was matched there, and defined events may ask for that.
+        asks = any(one.pages or one.elements for one in self.definitions.events)
+        self.asks_told = asks and bool(changed["page"] or changed["element"])
         values = {
             value_id: rest
             for value_id, *rest in query(
@@ -172,56 +191,72 @@ class Application:
             if self._differs("element", stamp, told, ids):
                 self.suspects.elements.add(value_id)
                 self._count_day(*counted)
-        self._find_types()
+        self._find_types(changed["event"])
         if self.suspects.types or self.suspects.all_types:
             condition = "1 = 1" if self.suspects.all_types else f"event_type in ({_literals(self.suspects.types)})"
             for _, *counted in self._counted("event_type", condition):
                 self._count_day(*counted)
 
-    def _find_types(self) -> None:
+    def _changed_since_stamped(self) -> dict[str, set[str]]:
+        """By kind, the definitions that may be others than when the oldest of the events was stamped."""
+        loaded: datetime | None = None
+        is_matched_alike = True
+        clocks = "(select event_id from int_wrong_clocks where event_time >= %s)"
+        for condition in ("event_time >= %s", "event_time is null and processed_time >= %s", f"event_id in {clocks}"):
+            for load, changed_load, *versions in query(
+                self.pipeline,
+                "select min(_load_id), min(_changed_load_id), "
+                "min(coalesce(_matcher_version, %s)), max(coalesce(_matcher_version, %s)) "
+                f"from events where {condition}",
+                VERSION,
+                VERSION,
+                self.begin,
+            ):
+                if load is not None:  # an event that comes once more is of another load, and keeps its stamps
+                    at = datetime.fromtimestamp(min(float(load), float(changed_load or load)), UTC)
+                    loaded = min(at, loaded or at)
+                    is_matched_alike &= set(versions) == {VERSION}
+        changed: dict[str, set[str]] = {}
+        for kind in KEYS:
+            defined = {one.id for one in getattr(self.definitions, f"{kind}s")}
+            known = dict(
+                query(self.pipeline, f"select id, updated_time from {kind}_definitions where _content is not null")
+            )
+            old = {name for name, at in known.items() if is_matched_alike and loaded and _utc(at) < loaded}
+            changed[kind] = (defined | known.keys()) - old
+        return changed
+
+    def _find_types(self, changed: set[str]) -> None:
         """The types of events of which definitions may say something else than when they were stamped."""
-        oldest = query(
-            self.pipeline,
-            "select min(_load_id), min(coalesce(_matcher_version, %s)), max(coalesce(_matcher_version, %s)) "
-            "from events where event_time >= %s",
-            VERSION,
-            VERSION,
-            self.begin,
-        )
-        if not oldest or oldest[0][0] is None:
-            return
-        loaded = datetime.fromtimestamp(float(oldest[0][0]), UTC)
-        is_matched_alike = set(oldest[0][1:]) == {VERSION}
-        own = query(self.pipeline, "select id, updated_time from event_definitions where _content is not null")
-        changed_since = {name: _utc(at) for name, at in own}
         for one in self.definitions.events:
-            if not is_matched_alike or changed_since.get(one.id, datetime.max.replace(tzinfo=UTC)) >= loaded:
+            if one.id in changed:
                 self.suspects.types.update(one.types)
                 self.suspects.all_types |= not one.types
-        suspect = {name for name, at in changed_since.items() if not is_matched_alike or at >= loaded}
         for kind, stamp, *_ in self._counted("event_type, _event_stamp", "_event_stamp is not null"):
-            if suspect & set(_ids("event", stamp)):
+            if changed & set(_ids("event", stamp)):
                 self.suspects.types.add(kind)
 
     def _differs(self, kind: str, stamp: str | None, told: str | None, ids: list[str]) -> bool:
-        """Whether the stamps of a value are others than its matches. What the feed tells stays."""
+        """Whether the stamps of a value may be others than its matches. What the feed tells stays."""
         if stamp is None and told is not None:
-            return False
+            return self.asks_told
         return _ids(kind, stamp) != ids
 
     def _counted(self, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
         """Values of the parsed events since the day with the first and last time, and the number, by day."""
         yield from query(
             self.pipeline,
-            f"select {columns}, min(event_time), max(event_time), count(*) from int_parsed_events "
-            f"where event_time >= %s and {condition} group by {columns.replace(', null', '')}, "
-            "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
+            f"select {columns}, min({SEEN}), max({SEEN}), count(*) from int_parsed_events "
+            f"where (event_time >= %s or (event_time is null and processed_time >= %s)) and {condition} "
+            f"group by {columns.replace(', null', '')}, "
+            f"extract(year from {SEEN}), extract(month from {SEEN}), extract(day from {SEEN})",
+            self.begin,
             self.begin,
         )
 
     def _count_day(self, first: datetime, last: datetime, count: int) -> None:
         # By the session's time zone, whichever that is: the days of a group in UTC are those of its first and last.
-        for day in {_utc(first).date(), _utc(last).date()}:
+        for day in _days(first, last):
             self.suspects.days[day] += count
 
     def _loads(self) -> Iterator[list[date]]:
@@ -285,6 +320,13 @@ class Application:
             f"events.event_time >= %s and events.event_time < %s and events.event_id in (select event_id from {among})",
             *span * 2,
         )
+        if day in self.timeless:
+            timeless = "int_parsed_events where event_time is null and processed_time >= %s and processed_time < %s"
+            yield from self._rows(
+                "events.event_time is null and events.event_id in "
+                f"(select event_id from {timeless} and ({self.suspects.condition()}))",
+                *span,
+            )
         clocks = "int_wrong_clocks where event_time >= %s and event_time < %s"
         ((first, last),) = query(self.pipeline, f"select min(device_time), max(device_time) from {clocks}", *span)
         if first:  # on the day that the device's clock said
@@ -410,6 +452,11 @@ def _ids(kind: str, stamp: str | None) -> list[str]:
 
 def _literals(values: Iterable[str]) -> str:
     return ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
+
+
+def _days(first: datetime, last: datetime) -> set[date]:
+    """The days in UTC of what was grouped by the day of another time zone."""
+    return {_utc(first).date(), _utc(last).date()}
 
 
 def _utc(at: datetime) -> datetime:

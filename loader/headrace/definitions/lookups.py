@@ -141,7 +141,7 @@ def _is_same(row: dict[str, Any], before: dict[str, Any]) -> bool:
 
 
 def _earlier(pipeline: dlt.Pipeline) -> dict[tuple[str, str], dict[str, Any]]:
-    """What the lookups have of the definitions of a project, by kind and id."""
+    """What the lookups have of the definitions of a project, or will have by the next build, by kind and id."""
     names = ("id", "name", "description", "state", "created_time", "created_by", "modified_time", "modified_by")
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for kind in KINDS:
@@ -151,6 +151,15 @@ def _earlier(pipeline: dlt.Pipeline) -> dict[tuple[str, str], dict[str, Any]]:
             ):
                 row = dict(zip((*names, "content"), values, strict=True))
                 found[kind, row["id"]] = {"kind": kind, **row, "is_user_defined": True if kind == "page" else None}
+    with suppress(DestinationException):  # those of loads that wait for a build, each of them whole
+        for values in query(
+            pipeline,
+            f"select kind, {', '.join(names)}, content from raw_definitions "
+            "where content is not null and _file = %s order by _dlt_load_id, _position",
+            PATH,
+        ):
+            row = dict(zip(("kind", *names, "content"), values, strict=True))
+            found[row["kind"], row["id"]] = row | {"is_user_defined": True if row["kind"] == "page" else None}
     return found
 
 
