@@ -156,6 +156,15 @@ def test_conditions_are_on_the_value_of_each_row(stamper):
     assert [one["_event_stamp"] is not None for one in found] == [False, False, True, False, False, True]
 
 
+def test_a_condition_may_be_on_the_name_of_a_page(tmp_path):
+    named = "events:\n  - {id: named, name: N, where: [{property: page_name, equals: Cart}]}"
+    rows = [
+        {"event_properties": json.dumps({"page_name": name}), "event_type": "page_view"} for name in ("Cart", "Home")
+    ]
+    found = stamper_of(named, tmp_path).stamped(batch(*rows)).to_pylist()
+    assert [one["_event_stamp"] for one in found] == ['"event_definition_id":"named",', None]
+
+
 def test_ids_of_any_spelling_are_json(tmp_path):
     odd = 'a"b\\c é 🍒'
     written = json.dumps(odd, ensure_ascii=False)

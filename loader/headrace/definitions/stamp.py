@@ -10,10 +10,11 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from itertools import repeat
 from json.decoder import scanstring  # type: ignore[attr-defined]
 from math import prod
-from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from operator import attrgetter, is_
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 import msgspec
 import pyarrow as pa
@@ -41,11 +42,21 @@ LONGEST_KEPT = 4_096
 APP_NAMES = ("name", "package_name")
 
 EMPTY = r"^\s*\{\s*\}\s*$"
+BLANK_OBJECT = re.compile(EMPTY)
 TARGET = '"target":{'
 TOKEN = re.compile(r'[{}\[\],:]|[^\s{}\[\],:"]+')
 
 ABSENT = Raw(b"")
 Answer = TypeVar("Answer")
+
+
+class _SourceKeys(TypedDict, total=False):
+    url: Any
+    app: Any
+    page_definition_id: Any
+
+
+SOURCE = msgspec.json.Decoder(_SourceKeys)
 OBJECT = msgspec.json.Decoder(dict[str, Any])
 MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 
@@ -102,7 +113,8 @@ class Stamper:
             tests["" if column == "source_properties" else keys[0]].append((keys, test))
         self._tests = dict(tests)
         self._asked = [key for key in self._tests if key]
-        self._keys = list(dict.fromkeys([*EVENT_IDS, "target", "page_name", *self._asked]))
+        self._kept = {*EVENT_IDS, "target", *self._asked}
+        self._keys = ["page_name", *sorted(self._kept - {"page_name"})]
         self._lines = msgspec.json.Decoder(_struct_of(self._keys))
         self._source = _remembered(self._source_of)
         self._target = _remembered(self._target_of)
@@ -121,7 +133,7 @@ class Stamper:
         if not events.num_rows:
             return batch
         try:
-            kinds, stamps = self._kinds(_Rows(events, self._keys, self._lines))
+            kinds, stamps = self._kinds(_Rows(events, self._keys, self._kept, self._lines))
         except OverflowError:  # a single row has no such
             half = batch.num_rows // 2
             return pa.concat_batches(
@@ -207,13 +219,13 @@ class Stamper:
         )
 
     def _source_of(self, text: str) -> Source:
-        found = OBJECT.decode(text)
+        found = OBJECT.decode(text) if "" in self._tests else SOURCE.decode(text)
         url, apps = _text(_walk(found, ("url", "full_url"))), [_walk(found, ("app", key)) for key in APP_NAMES]
         names = tuple(name for name in map(_text, apps) if name)
         of_url = self.matcher.page_of(url)
         page = of_url or self.matcher.page_of(None, _text(_walk(found, ("app", "view_name"))), names)
         outcome = tuple(test(_walk(found, keys)) for keys, test in self._tests.get("", ()))
-        return Source(of_url, page, names, PAGE_ID in found, not found, outcome)
+        return Source(of_url, page, names, PAGE_ID in found, not found and bool(BLANK_OBJECT.match(text)), outcome)
 
     def _target_of(self, raw: bytes, apps: tuple[str, ...]) -> Target:
         found = _decoded(raw)
@@ -245,7 +257,7 @@ class _Column:
     @staticmethod
     def of(values: pa.Array) -> _Column:
         """Of an Arrow array."""
-        found = values.dictionary_encode()
+        found = values.dictionary_encode("encode")
         return _Column(found.indices.cast(pa.int64()), found.dictionary.to_pylist())
 
     @staticmethod
@@ -293,7 +305,9 @@ def _combined(columns: list[_Column]) -> tuple[pa.Array, Iterator[tuple[Any, ...
 class _Rows:
     """The columns of live events that definitions ask for."""
 
-    def __init__(self, batch: pa.RecordBatch, keys: list[str], lines: msgspec.json.Decoder[Any]) -> None:
+    def __init__(
+        self, batch: pa.RecordBatch, keys: list[str], kept: set[str], lines: msgspec.json.Decoder[Any]
+    ) -> None:
         texts = batch.column("event_properties")
         self.is_empty = _is_empty(texts)
         self.types = _Column.of(batch.column("event_type"))
@@ -301,25 +315,26 @@ class _Rows:
         events = _decoded_lines(texts, lines)
         self.members: dict[str, _Column] = {}
         for number, key in enumerate(keys):
+            if key not in kept:
+                continue
             values = list(map(attrgetter(f"f{number}"), events))
-            is_there = values.count(ABSENT) < len(values)
-            found = pa.array(list(map(bytes, values)), pa.binary()) if is_there else None
-            self.members[key] = _Column.of(found) if is_there else _Column.same(b"", len(values))
-        self.in_app = _Column.of(pc.fill_null(pc.equal(batch.column("source_type"), "mobile_app"), False))
-        self.screens = self._screens(batch)
-
-    def _screens(self, batch: pa.RecordBatch) -> _Column:
-        """The screens that page views in apps name."""
+            if all(map(is_, values, repeat(ABSENT))):
+                self.members[key] = _Column.same(b"", len(values))
+            else:
+                self.members[key] = _Column.of(pa.array(list(map(bytes, values)), pa.binary()))
         in_app = pc.fill_null(pc.equal(batch.column("source_type"), "mobile_app"), False)
-        is_named = pc.and_(in_app, pc.equal(batch.column("event_type"), "page_view"))
-        if not pc.any(is_named).as_py():
-            return _Column.same(None, batch.num_rows)
-        names = self.members["page_name"]
-        texts = pa.array([_text(_decoded(name)) for name in names.distinct], pa.string()).take(names.codes)
-        found = pc.if_else(pc.and_(is_named, pc.is_valid(texts)), texts, "")
-        screens = _Column.of(found)
-        screens.distinct = [name or None for name in screens.distinct]
-        return screens
+        self.in_app = _Column.of(in_app)
+        self.screens = self._screens(events, pc.and_(in_app, pc.equal(batch.column("event_type"), "page_view")))
+
+    def _screens(self, events: list[Any], is_page_view: pa.Array) -> _Column:
+        """The screens that page views in apps name, by the first of the keys."""
+        places = pc.indices_nonzero(is_page_view).to_pylist()
+        if not places:
+            return _Column.same(None, len(events))
+        names: list[str | None] = [None] * len(events)
+        for place in places:
+            names[place] = _text(_decoded(bytes(events[place].f0)))
+        return _Column.of(pa.array(names, pa.string()))
 
 
 def _is_empty(texts: pa.StringArray) -> _Column:
@@ -333,31 +348,21 @@ def _is_empty(texts: pa.StringArray) -> _Column:
 
 def with_member(texts: pa.StringArray, members: pa.StringArray) -> pa.StringArray:
     """JSON objects, each with its members, as text with their comma, at its beginning; those without stay."""
-    if members.null_count == len(members):
-        return texts
-    begins = pc.starts_with(texts, "{")
-    joined = pc.binary_join_element_wise("{", members, pc.utf8_slice_codeunits(texts, 1), "")
-    stamped = pc.coalesce(joined, texts)
-    if pc.all(pc.or_(begins, pc.is_null(members))).as_py():
-        return stamped
-    found = zip(texts.to_pylist(), members.to_pylist(), stamped.to_pylist(), begins.to_pylist(), strict=True)
-    return pa.array(
-        [
-            one if member is None or is_plain else text.replace("{", "{" + member, 1)
-            for text, member, one, is_plain in found
-        ],
-        pa.string(),
-    )
+    return _changed(texts, members, lambda text, member: text.replace("{", "{" + member, 1))
 
 
 def with_target(texts: pa.StringArray, members: pa.StringArray) -> pa.StringArray:
     """JSON objects whose `target`, an object, gets members at its beginning; those without stay."""
-    places = pc.indices_nonzero(pc.is_valid(members))
+    return _changed(texts, members, _with_target)
+
+
+def _changed(texts: pa.StringArray, members: pa.StringArray, change: Callable[[str, str], str]) -> pa.StringArray:
+    is_there = pc.is_valid(members)
+    places = pc.indices_nonzero(is_there)
     if not len(places):
         return texts
-    found = zip(texts.take(places).to_pylist(), members.take(places).to_pylist(), strict=True)
-    changed = pa.array([_with_target(text, member) for text, member in found], pa.string())
-    return pc.replace_with_mask(texts, pc.is_valid(members), changed)
+    changed = map(change, texts.take(places).to_pylist(), members.take(places).to_pylist())
+    return pc.replace_with_mask(texts, is_there, pa.array(changed, pa.string()))
 
 
 def _with_target(text: str, member: str) -> str:
