@@ -1,4 +1,4 @@
-with clicks as (
+with clicked as (
     select
         clicks.*,
         sessions.user_id,
@@ -22,7 +22,7 @@ told as (
         dead_clicks,
         first_time,
         last_time
-    from clicks
+    from clicked
     where
         current_definition_id is not null
         or raw_selector is not null
