@@ -32,7 +32,8 @@ select
     ranked.{{ column }},
     {%- endfor %}
     {{ now() }} as updated_time,
-    ranked._content
+    ranked._content,
+    ranked._dlt_load_id as _load_id
 from ranked
 {%- if is_incremental() %}
 left join {{ this }} as existing on ranked.id = existing.id

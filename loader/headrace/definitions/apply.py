@@ -199,7 +199,7 @@ class Application:
 
     def _changed_since_stamped(self) -> dict[str, set[str]]:
         """By kind, the definitions that may be others than when the oldest of the events was stamped."""
-        loaded: datetime | None = None
+        loads: list[str] = []
         is_matched_alike = True
         clocks = "(select event_id from int_wrong_clocks where event_time >= %s)"
         for condition in ("event_time >= %s", "event_time is null and processed_time >= %s", f"event_id in {clocks}"):
@@ -213,16 +213,16 @@ class Application:
                 self.begin,
             ):
                 if load is not None:  # an event that comes once more is of another load, and keeps its stamps
-                    at = datetime.fromtimestamp(min(float(load), float(changed_load or load)), UTC)
-                    loaded = min(at, loaded or at)
+                    loads += [load, changed_load or load]
                     is_matched_alike &= set(versions) == {VERSION}
         changed: dict[str, set[str]] = {}
         for kind in KEYS:
             defined = {one.id for one in getattr(self.definitions, f"{kind}s")}
             known = dict(
-                query(self.pipeline, f"select id, updated_time from {kind}_definitions where _content is not null")
+                query(self.pipeline, f"select id, _load_id from {kind}_definitions where _content is not null")
             )
-            old = {name for name, at in known.items() if is_matched_alike and loaded and _utc(at) < loaded}
+            oldest = min(map(float, loads), default=0.0)
+            old = {name for name, load in known.items() if is_matched_alike and float(load or 0) <= oldest}
             changed[kind] = (defined | known.keys()) - old
         return changed
 
