@@ -736,6 +736,36 @@ def test_statements_share_a_connection_until_dlt_works(warehouse: Remote, feed: 
 
 
 @on("bigquery", "snowflake", "redshift", "postgres")
+def test_what_was_loaded_before_is_stamped_anew(warehouse: Remote, tmp_path: Path) -> None:
+    feed = tmp_path / "feed"
+    feed.mkdir()
+    (feed / "events.ndjson").write_bytes(ndjson(ON_ELEMENTS[0], ON_ELEMENTS[1], event(None, minute=20)))
+    warehouse.sync(feed)
+    stamps = (
+        "select _page_stamp, _element_stamp, _event_stamp, _matcher_version, count(*) from {p}.events "
+        "group by 1, 2, 3, 4 order by 2"
+    )
+    assert warehouse.rows(stamps) == [(None, None, None, None, 3)]
+    (warehouse.project / "definitions.yml").write_text(DEFINITIONS[3], encoding="utf-8")
+    for read in (3, 0):
+        said = warehouse.headrace("definitions", "apply", "--since", "2026-01-01", "--json")
+        assert f'"stamped": {read},' in said
+    page, buy, clicked = (
+        '"page_definition_id":"basket",',
+        '"element_definition_id":"buy",',
+        '"event_definition_id":"clicked",',
+    )
+    assert sorted(warehouse.rows(stamps), key=str) == sorted(
+        [
+            (page, buy.replace('",', '","additional_element_definition_ids":["order"],'), clicked, 1, 1),
+            (page, buy, clicked, 1, 1),
+            (page, None, clicked.replace('",', '","additional_event_definition_ids":["dear"],'), 1, 1),
+        ],
+        key=str,
+    )
+
+
+@on("bigquery", "snowflake", "redshift", "postgres")
 def test_definitions_of_today_name_what_was_there(
     warehouse: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
