@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner
 from conftest import PROJECT
 from headrace import cli
-from headrace.definitions import conditions
+from headrace.definitions import conditions, find
 from headrace.definitions.matcher import ElementMatch, Matcher
 from headrace.definitions.model import Condition, Definitions, Page, Place
 from headrace.definitions.pages import Pages, overlaps
-from headrace.definitions.read import DefinitionsError, find, read, warnings
+from headrace.definitions.read import DefinitionsError, read, warnings
 from headrace.definitions.shape import schema_text
 from headrace.definitions.tries import tried
 from headrace.definitions.urls import Effort, UrlPattern, example_of_both, readable

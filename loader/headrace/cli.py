@@ -472,8 +472,7 @@ with_project = click.option(
 
 
 def _definitions_of(project_dir: Path | None) -> Path:
-    from .definitions import FILE_NAME
-    from .definitions.read import find
+    from .definitions import FILE_NAME, find
     from .errors import UsageError
     from .target import find_project, models
 

@@ -76,8 +76,13 @@ def _all_are_sound(texts: pa.StringArray) -> bool:
         long = texts.filter(pc.greater(pc.binary_length(texts), 2 * MAX_DEPTH)).to_pylist()
         if any(text.count("{") + text.count("[") > MAX_DEPTH for text in long):
             return False
-    lines = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts), "\n")
-    return _are_sound(lines[0].as_buffer().to_pybytes(), len(texts))
+    return _are_sound(as_lines(texts).to_pybytes(), len(texts))
+
+
+def as_lines(texts: pa.StringArray) -> pa.Buffer:
+    """Texts as the lines of one."""
+    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts), "\n")
+    return joined[0].as_buffer()
 
 
 def _are_sound(lines: bytes, count: int) -> bool:

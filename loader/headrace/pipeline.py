@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,21 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while cause := error.__cause__ or error.__context__:
         yield cause
         error = cause
+
+
+def by_day(column: str) -> str:
+    """What to group by for the days of a time, in the session's time zone, whichever that is."""
+    return ", ".join(f"extract({part} from {column})" for part in ("year", "month", "day"))
+
+
+def utc_days(first: datetime, last: datetime) -> set[date]:
+    """The days in UTC of a group by the day of another time zone: those of its first and its last time."""
+    return {utc(first).date(), utc(last).date()}
+
+
+def utc(at: datetime) -> datetime:
+    """A time of a table of dbt's, which on Snowflake has no zone and is in UTC."""
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def query(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -18,7 +18,7 @@ from . import checks, formats
 from .definitions.model import Definitions
 from .errors import HeadraceError, UsageError, gone
 from .formats.source import Source
-from .rows import BLOCK_BYTES, RAW_DEFINITIONS, REJECTED_EVENTS, UNREADABLE, Tally, reason
+from .rows import BLOCK_BYTES, RAW_DEFINITIONS, REJECTED_EVENTS, STAMPS, UNREADABLE, Tally, reason
 
 PARQUET_BYTES = 64 * 2**20
 """The rows of a package are written in files of about this size: what a destination loads at once."""
@@ -29,7 +29,6 @@ LONG_ROW_BYTES = 2**16
 STAMPED_BYTES = 16 * 2**20
 """So much is stamped at once."""
 
-STAMPS = ["_page_stamp", "_element_stamp", "_event_stamp"]
 REPEATING = ["event_type", "source_type", *STAMPS, "_file", "_dlt_load_id", "kind"]
 """The columns that a dictionary makes smaller; for the others, trying costs time and saves nothing."""
 

@@ -13,7 +13,7 @@ from datetime import time as clock
 import dlt
 
 from .errors import UsageError
-from .pipeline import client_of, query
+from .pipeline import by_day, client_of, query, utc_days
 from .target import Target
 from .warehouses import warehouse_of
 
@@ -76,16 +76,14 @@ def days_of(pipeline: dlt.Pipeline, target: Target, since: date, until: date | N
     span = (datetime.combine(since, clock.min, UTC), datetime.combine(last, clock.max, UTC))
     found = query(
         pipeline,
-        # By the session's time zone, whichever that is: the days of a group in UTC are those of its first and last.
         "select min(event_time), max(event_time), count(*) from ("
         "select event_time from events where event_time between %s and %s union all "
         "select device_time as event_time from int_wrong_clocks where event_time between %s and %s "
-        "and not device_time between %s and %s) as found group by "
-        "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
+        f"and not device_time between %s and %s) as found group by {by_day('event_time')}",
         *span * 3,
     )
-    days = {_utc(at).date() for first, last, _ in found for at in (first, last)}
-    return Days(sorted(days), sum(count for _, _, count in found))
+    seen = {day for first, last, _ in found for day in utc_days(first, last)}
+    return Days(sorted(seen), sum(count for _, _, count in found))
 
 
 def ask(pipeline: dlt.Pipeline, target: Target, found: Days, reason: str) -> None:
@@ -110,8 +108,3 @@ def ask(pipeline: dlt.Pipeline, target: Target, found: Days, reason: str) -> Non
             + ", ".join(["(%s, %s, %s, %s, %s)"] * len(rows)),
             *(value for row in rows for value in row),
         )
-
-
-def _utc(at: datetime) -> datetime:
-    """A time of a table of dbt's, which on Snowflake has no zone and is in UTC."""
-    return at.astimezone(UTC) if at.tzinfo else at

@@ -119,7 +119,10 @@ EVENT_FIELDS: dict[str, Any] = {
 """The fields of an event in NDJSON, in the order of `RAW_EVENTS`."""
 
 PROPERTIES = ("event_properties", "source_properties")
-UNSTAMPED = ("_page_stamp", "_element_stamp", "_event_stamp", "_matcher_version", "_content_hash", "_is_restamped")
+STAMPS = ("_page_stamp", "_element_stamp", "_event_stamp")
+"""What was put into the JSON of an event, by kind of definition: the text of the members, with their comma."""
+
+UNSTAMPED = (*STAMPS, "_matcher_version", "_content_hash", "_is_restamped")
 """The columns of which a feed says nothing."""
 
 IDS = ("device_id", "session_id", "view_id")

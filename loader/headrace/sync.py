@@ -22,7 +22,7 @@ from .ledger import NEWEST, QUEUED, Plan, Span, plan_of
 from .load import ProgressCallback, load, replay
 from .lock import alone
 from .package import Loaded, load_package
-from .pipeline import connected, query
+from .pipeline import by_day, connected, query
 from .reading import Part
 from .target import Target
 from .warehouses import warehouse_of
@@ -293,9 +293,9 @@ def match(target: Target) -> int:
 
 
 def _match(pipeline: dlt.Pipeline, target: Target, defined: Definitions) -> int:
-    from .definitions.matcher import Matcher
+    from .definitions.matcher import matcher_of
 
-    return matches.refresh(pipeline, target, Matcher(defined), matches.set_id(defined))
+    return matches.refresh(pipeline, target, matcher_of(defined), matches.set_id(defined))
 
 
 def _build(
@@ -398,8 +398,7 @@ def _merged(pipeline: dlt.Pipeline) -> Merged:
     days = query(
         pipeline,
         "select min(event_time), max(event_time) from event_batch where event_time is not null and not _is_redone "
-        "group by "
-        "extract(year from event_time), extract(month from event_time), extract(day from event_time)",
+        f"group by {by_day('event_time')}",
     )
     counts = query(
         pipeline,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..errors import UsageError
 from .model import Definitions
 
 FILE_NAME = "definitions.yml"
@@ -18,15 +19,27 @@ def files_of(project: Path) -> list[Path]:
     return sorted(file for file in found if file.suffix in SUFFIXES and file.is_file())
 
 
+def find(project: Path) -> Path | None:
+    """Where a project has its definitions: definitions.yml, or a folder `definitions`; None where it has none.
+
+    Raises:
+        UsageError: it has both.
+    """
+    there = [path for path in (project / FILE_NAME, project / FOLDER_NAME) if path.exists()]
+    if len(there) > 1:
+        raise UsageError(f"{project} has {FILE_NAME} and a folder {FOLDER_NAME}: move the file into the folder")
+    return there[0] if there else None
+
+
 def definitions_of(project: Path) -> Definitions | None:
     """What a dbt project defines in its definitions.yml, or its folder of definitions; None where it has none.
 
     Raises:
         UsageError: they can't be used.
     """
-    if not any((project / name).exists() for name in (FILE_NAME, FOLDER_NAME)):
+    path = find(project)
+    if path is None:
         return None
-    from . import read  # what it needs is imported where there are definitions
+    from .read import read  # what it needs is imported where there are definitions
 
-    path = read.find(project)
-    return read.read(path) if path else None
+    return read(path)

@@ -17,22 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import dlt
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UsageError
 from ..ledger import LOADED_FILES
 from ..package import Loaded, imported, load_id
-from ..pipeline import client_of, query
+from ..pipeline import by_day, client_of, query, utc, utc_days
 from ..reading import PARQUET_BYTES, Part
-from ..rows import PROPERTIES, RAW_DEFINITIONS, RAW_EVENTS
+from ..rows import PROPERTIES, RAW_DEFINITIONS, RAW_EVENTS, STAMPS
 from ..target import Target
 from ..warehouses import warehouse_of
 from .lookups import Lookups, ledger_row
-from .matcher import VERSION
-from .model import Definitions
-from .stamp import ELEMENT_IDS, EVENT_IDS, PAGE_ID, STAMPS, Stamper, stamper_of, unstamped
+from .matcher import VERSION, on_page
+from .model import KINDS, Definitions
+from .pages import called
+from .stamp import ELEMENT_IDS, EVENT_IDS, PAGE_ID, Stamper, ids_of, stamper_of, unstamped
 
 PACKAGE_ROWS = 1_000_000
 """About so many rows are read for one load."""
@@ -48,7 +48,7 @@ UNLOADED = pa.schema(list(RAW_EVENTS)[:-1])
 LISTED = 5_000
 """More values are not named in a statement: then all rows that have one are read."""
 
-KEYS = dict(zip(("page", "element", "event"), ((PAGE_ID,), ELEMENT_IDS, EVENT_IDS), strict=True))
+KEYS = dict(zip(KINDS, ((PAGE_ID,), ELEMENT_IDS, EVENT_IDS), strict=True))
 """Kinds of definitions, in the order of `STAMPS`, with the keys of their ids."""
 
 COLUMNS = {
@@ -120,7 +120,7 @@ class Application:
         Raises:
             UsageError: nothing was built yet, or somebody else keeps the events.
         """
-        self.pipeline, self.warehouse, self.since = pipeline, warehouse_of(target), since
+        self.pipeline, self.warehouse = pipeline, warehouse_of(target)
         self.definitions = definitions
         self.stamper: Stamper = stamper_of(definitions)
         if not query(pipeline, "select count(*) from int_definition_values where 1 = 0"):
@@ -134,11 +134,10 @@ class Application:
             for span in query(
                 pipeline,
                 "select min(processed_time), max(processed_time) from int_parsed_events "
-                "where event_time is null and processed_time >= %s group by extract(year from processed_time), "
-                "extract(month from processed_time), extract(day from processed_time)",
+                f"where event_time is null and processed_time >= %s group by {by_day('processed_time')}",
                 self.begin,
             )
-            for day in _days(*span)
+            for day in utc_days(*span)
         }
         """The days on which events without a time were processed."""
         self._find()
@@ -171,7 +170,7 @@ class Application:
         pages: dict[str, str | None] = {}
         matcher = self.stamper.matcher
         for value_id, (url, screen, app, package, _, _) in values.items():
-            pages[value_id] = matcher.page_of(url, screen, _apps(app, package))
+            pages[value_id] = matcher.page_of(url, screen, called(app, package))
         of_pages = "page_value_id, page_definition_id, _page_stamp"
         for value_id, told, stamp, *counted in self._counted(of_pages, "page_value_id is not null"):
             page = pages.get(value_id)
@@ -185,9 +184,9 @@ class Application:
             if value_id not in values:
                 continue
             _, _, app, package, path, text = values[value_id]
-            found = matcher.elements_of(path, text, _apps(app, package))
+            found = matcher.elements_of(path, text, called(app, package))
             page = pages.get(page_id)
-            ids = [one.definition_id for one in found if one.page_definition_id in (None, page)]
+            ids = on_page(found, page)
             if self._differs("element", stamp, told, ids):
                 self.suspects.elements.add(value_id)
                 self._count_day(*counted)
@@ -217,7 +216,7 @@ class Application:
                     is_matched_alike &= set(versions) == {VERSION}
         changed: dict[str, set[str]] = {}
         for kind in KEYS:
-            defined = {one.id for one in getattr(self.definitions, f"{kind}s")}
+            defined = {one.id for one in self.definitions.of(kind)}
             known = dict(
                 query(self.pipeline, f"select id, _load_id from {kind}_definitions where _content is not null")
             )
@@ -233,14 +232,14 @@ class Application:
                 self.suspects.types.update(one.types)
                 self.suspects.all_types |= not one.types
         for kind, stamp, *_ in self._counted("event_type, _event_stamp", "_event_stamp is not null"):
-            if changed & set(_ids("event", stamp)):
+            if changed & set(ids_of(EVENT_IDS, stamp)):
                 self.suspects.types.add(kind)
 
     def _differs(self, kind: str, stamp: str | None, told: str | None, ids: list[str]) -> bool:
         """Whether the stamps of a value may be others than its matches. What the feed tells stays."""
         if stamp is None and told is not None:
             return self.asks_told
-        return _ids(kind, stamp) != ids
+        return ids_of(KEYS[kind], stamp) != ids
 
     def _counted(self, columns: str, condition: str) -> Iterator[tuple[Any, ...]]:
         """Values of the parsed events since the day with the first and last time, and the number, by day."""
@@ -248,15 +247,13 @@ class Application:
             self.pipeline,
             f"select {columns}, min({SEEN}), max({SEEN}), count(*) from int_parsed_events "
             f"where (event_time >= %s or (event_time is null and processed_time >= %s)) and {condition} "
-            f"group by {columns.replace(', null', '')}, "
-            f"extract(year from {SEEN}), extract(month from {SEEN}), extract(day from {SEEN})",
+            f"group by {columns.replace(', null', '')}, {by_day(SEEN)}",
             self.begin,
             self.begin,
         )
 
     def _count_day(self, first: datetime, last: datetime, count: int) -> None:
-        # By the session's time zone, whichever that is: the days of a group in UTC are those of its first and last.
-        for day in _days(first, last):
+        for day in utc_days(first, last):
             self.suspects.days[day] += count
 
     def _loads(self) -> Iterator[list[date]]:
@@ -293,12 +290,11 @@ class Application:
     def _changed(self, days: list[date], applied: Applied) -> Iterator[pa.RecordBatch]:
         for day in days:
             for rows in self._fetched(day):
-                stamps = {name: rows.column(name) for name in STAMPS}
                 anew = self.stamper.stamped(_unstamped(rows), self.warehouse.max_text_bytes)
                 is_changed = [
                     before != after
                     for before, after in zip(
-                        zip(*(stamps[name].to_pylist() for name in STAMPS), strict=True),
+                        zip(*(rows.column(name).to_pylist() for name in STAMPS), strict=True),
                         zip(*(anew.column(name).to_pylist() for name in STAMPS), strict=True),
                         strict=True,
                     )
@@ -333,7 +329,7 @@ class Application:
             yield from self._rows(
                 f"events.event_time >= %s and events.event_time <= %s and not (events.event_time >= %s "
                 f"and events.event_time < %s) and events.event_id in (select event_id from {clocks})",
-                *(_utc(first), _utc(last), *span, *span),
+                *(utc(first), utc(last), *span, *span),
             )
 
     def _rows(self, condition: str, *parameters: Any) -> Iterator[pa.RecordBatch]:
@@ -347,9 +343,7 @@ class Application:
             while found := cursor.fetchmany(FETCHED_ROWS):
                 columns = zip(*found, strict=True)
                 arrays = [
-                    pa.array(
-                        [_utc(one) if isinstance(one, datetime) else one for one in column], UNLOADED.field(n).type
-                    )
+                    pa.array([utc(one) if isinstance(one, datetime) else one for one in column], UNLOADED.field(n).type)
                     for n, column in enumerate(columns)
                 ]
                 yield pa.RecordBatch.from_arrays(arrays, schema=UNLOADED)
@@ -433,32 +427,9 @@ def _count_moves(applied: Applied, day: date, before: pa.RecordBatch, after: pa.
     for kind, name in zip(KEYS, STAMPS, strict=True):
         for rows, sign in ((before, -1), (after, 1)):
             for stamp, count in Counter(rows.column(name).to_pylist()).items():
-                for one in _ids(kind, stamp):
+                for one in ids_of(KEYS[kind], stamp):
                     applied.moves[kind, one, day] += sign * count
-
-
-def _apps(*names: str | None) -> tuple[str, ...]:
-    return tuple(name for name in names if name)
-
-
-def _ids(kind: str, stamp: str | None) -> list[str]:
-    """The ids that a stamp holds, the first of them first."""
-    if stamp is None:
-        return []
-    first, *others = KEYS[kind]
-    found = msgspec.json.decode("{" + stamp.removesuffix(",") + "}")
-    return [found[first], *(found.get(others[0], []) if others else [])]
 
 
 def _literals(values: Iterable[str]) -> str:
     return ", ".join("'" + value.replace("'", "''") + "'" for value in sorted(values))
-
-
-def _days(first: datetime, last: datetime) -> set[date]:
-    """The days in UTC of what was grouped by the day of another time zone."""
-    return {_utc(first).date(), _utc(last).date()}
-
-
-def _utc(at: datetime) -> datetime:
-    """A time of a table of dbt's, which on Snowflake has no zone and is in UTC."""
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)

@@ -6,7 +6,7 @@ whole numbers are exact however long. Null is the same as absent. `greater` and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import re2
@@ -38,6 +38,13 @@ def steps(path: str) -> tuple[str, tuple[str, ...]]:
     if len(keys) > MAX_STEPS:
         raise ValueError(f"it is deeper than {MAX_STEPS} levels")
     return column, keys
+
+
+def walk(value: Any, keys: Iterable[str]) -> Any:
+    """What keys lead to; None where they lead to nothing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def compile_regexp(text: str) -> Any:

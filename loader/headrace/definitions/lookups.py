@@ -26,12 +26,11 @@ from .. import ledger
 from ..pipeline import query
 from ..rows import RAW_DEFINITIONS
 from . import FILE_NAME
-from .model import Definition, Definitions
+from .model import KINDS, Definition, Definitions
 
 PATH = FILE_NAME
 """Under which name the ledger knows them, wherever they lie."""
 
-KINDS = {"page": "pages", "element": "elements", "event": "events"}
 GIT_SECONDS = 20
 HEADER = re.compile(r"[0-9a-f]{40,64} \d+ \d+")
 
@@ -110,8 +109,8 @@ def set_id(definitions: Definitions) -> str:
 
 
 def _each(definitions: Definitions) -> Iterator[tuple[str, Definition]]:
-    for kind, plural in KINDS.items():
-        for one in getattr(definitions, plural):
+    for kind in KINDS:
+        for one in definitions.of(kind):
             yield kind, one
 
 

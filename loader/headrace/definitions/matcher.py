@@ -36,6 +36,11 @@ class ElementMatch(NamedTuple):
     """The page that it is bound to: elsewhere it is no match."""
 
 
+def on_page(found: Iterable[ElementMatch], page: str | None) -> list[str]:
+    """The ids of those that match on a page, in their order."""
+    return [one.definition_id for one in found if one.page_definition_id in (None, page)]
+
+
 @dataclass(frozen=True)
 class Defined:
     """An event definition made ready."""
@@ -152,6 +157,12 @@ class Matcher:
     def properties(self) -> tuple[str, ...]:
         """The paths that are asked for."""
         return tuple(sorted({path for path, _ in self.tests}))
+
+
+@lru_cache(1)
+def matcher_of(definitions: Definitions) -> Matcher:
+    """The matcher of some definitions, made once in a process."""
+    return Matcher(definitions)
 
 
 class _OfType:

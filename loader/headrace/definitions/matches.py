@@ -17,6 +17,7 @@ from ..target import Target
 from ..warehouses import warehouse_of
 from . import lookups
 from .model import Definitions
+from .pages import called
 
 if TYPE_CHECKING:
     from .matcher import Matcher
@@ -126,7 +127,7 @@ def _unmatched(pipeline: dlt.Pipeline, set_id: str) -> Iterator[list[Value]]:
 def _rows_of(matcher: Matcher, value: Value) -> list[Row]:
     """What a value matches; one row without a definition where it matches none."""
     kind, value_id, url, screen, app, package, path, text = value
-    names = tuple(dict.fromkeys(name for name in (app, package) if name))
+    names = called(app, package)
     if kind == "page":
         page = None if screen else matcher.rule_of(url)
         if page and len(page.encode()) > LONGEST_PAGE:

@@ -17,6 +17,9 @@ def in_one_line(text: str | None) -> str | None:
     return None if text is None or len(text) > LONGEST_TEXT else " ".join(text.split())
 
 
+KINDS = ("page", "element", "event")
+
+
 @dataclass(frozen=True)
 class Place:
     """Where something is written."""
@@ -129,6 +132,15 @@ class Definitions:
     elements: tuple[Element, ...] = ()
     events: tuple[Event, ...] = ()
     page_rules: tuple[PageRule, ...] = ()
+
+    def of(self, kind: str) -> tuple[Definition, ...]:
+        """Those of one of `KINDS`."""
+        found: dict[str, tuple[Definition, ...]] = {
+            "page": self.pages,
+            "element": self.elements,
+            "event": self.events,
+        }
+        return found[kind]
 
     def counts(self) -> dict[str, int]:
         """How many there are of each kind."""

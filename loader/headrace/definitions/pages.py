@@ -30,6 +30,11 @@ App = str | tuple[str, ...] | None
 """What an app is called: its name, its package, or both."""
 
 
+def called(*names: str | None) -> tuple[str, ...]:
+    """An app that is called by these names, as far as there are some."""
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
 def names_of(app: App) -> tuple[str, ...]:
     """All that an app is called."""
     return (app,) if isinstance(app, str) else app or ()

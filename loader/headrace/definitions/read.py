@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from . import FILE_NAME, FOLDER_NAME, SUFFIXES, document
+from . import SUFFIXES, document
 from .model import Definition, Definitions, Page, Place
 from .pages import overlaps
 from .shape import (
@@ -35,18 +35,6 @@ class DefinitionsError(UsageError):
         more = len(self.problems) - 1
         others = f"; {more} more: `headrace definitions check` lists them" if more else ""
         super().__init__(f"{self.problems[0]}{others}")
-
-
-def find(project: Path) -> Path | None:
-    """Where a project has its definitions: definitions.yml, or a folder `definitions`; None where it has none.
-
-    Raises:
-        UsageError: it has both.
-    """
-    there = [path for path in (project / FILE_NAME, project / FOLDER_NAME) if path.exists()]
-    if len(there) > 1:
-        raise UsageError(f"{project} has {FILE_NAME} and a folder {FOLDER_NAME}: move the file into the folder")
-    return there[0] if there else None
 
 
 def read(path: Path) -> Definitions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 from itertools import repeat
 from json.decoder import scanstring  # type: ignore[attr-defined]
@@ -21,14 +21,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Raw, Struct
 
-from ..rows import MAX_LINE_BYTES
+from ..json_text import TOKEN, as_lines
+from ..rows import MAX_LINE_BYTES, STAMPS
 from . import conditions
-from .conditions import Test
-from .matcher import VERSION, ElementMatch, Matcher
+from .conditions import Test, walk
+from .matcher import VERSION, ElementMatch, Matcher, matcher_of, on_page
 from .model import Definitions
-
-STAMPS = ("_page_stamp", "_element_stamp", "_event_stamp")
-"""The columns that say what was put in: the text of the members, with their comma."""
+from .pages import called
 
 PAGE_ID = "page_definition_id"
 ELEMENT_IDS = ("element_definition_id", "additional_element_definition_ids")
@@ -44,7 +43,6 @@ APP_NAMES = ("name", "package_name")
 EMPTY = r"^\s*\{\s*\}\s*$"
 BLANK_OBJECT = re.compile(EMPTY)
 TARGET = '"target":{'
-TOKEN = re.compile(r'[{}\[\],:]|[^\s{}\[\],:"]+')
 
 ABSENT = Raw(b"")
 Answer = TypeVar("Answer")
@@ -98,7 +96,7 @@ class Stamps(NamedTuple):
 @lru_cache(1)
 def stamper_of(definitions: Definitions) -> Stamper:
     """The stamper of some definitions, made once in a process."""
-    return Stamper(Matcher(definitions))
+    return Stamper(matcher_of(definitions))
 
 
 class Stamper:
@@ -203,13 +201,13 @@ class Stamper:
         members: dict[str, bytes],
     ) -> Stamps:
         on = self._target(target, source.value.apps)
-        elements = [one.definition_id for one in on.matches if one.page_definition_id in (None, page)]
+        elements = on_page(on.matches, page)
 
         def value_of(path: str) -> Any:
             column, keys = self._steps[path]
             if column == "source_properties":
-                return _walk(_decoded(source.example), keys)
-            return _walk(_decoded(members[keys[0]]), keys[1:])
+                return walk(_decoded(source.example), keys)
+            return walk(_decoded(members[keys[0]]), keys[1:])
 
         events = () if is_told else self.matcher.events_of(kind, page, frozenset(elements), value_of)
         return Stamps(
@@ -220,11 +218,11 @@ class Stamper:
 
     def _source_of(self, text: str) -> Source:
         found = OBJECT.decode(text) if "" in self._tests else SOURCE.decode(text)
-        url, apps = _text(_walk(found, ("url", "full_url"))), [_walk(found, ("app", key)) for key in APP_NAMES]
-        names = tuple(name for name in map(_text, apps) if name)
+        url, apps = _text(walk(found, ("url", "full_url"))), [walk(found, ("app", key)) for key in APP_NAMES]
+        names = called(*map(_text, apps))
         of_url = self.matcher.page_of(url)
-        page = of_url or self.matcher.page_of(None, _text(_walk(found, ("app", "view_name"))), names)
-        outcome = tuple(test(_walk(found, keys)) for keys, test in self._tests.get("", ()))
+        page = of_url or self.matcher.page_of(None, _text(walk(found, ("app", "view_name"))), names)
+        outcome = tuple(test(walk(found, keys)) for keys, test in self._tests.get("", ()))
         return Source(of_url, page, names, PAGE_ID in found, not found and bool(BLANK_OBJECT.match(text)), outcome)
 
     def _target_of(self, raw: bytes, apps: tuple[str, ...]) -> Target:
@@ -237,7 +235,7 @@ class Stamper:
     def _outcome_of(self, raw: bytes, key: str) -> tuple[bool, ...]:
         """What comes of all conditions on a member of the event: events of which it is the same are alike."""
         found = _decoded(raw)
-        return tuple(test(_walk(found, keys[1:])) for keys, test in self._tests[key])
+        return tuple(test(walk(found, keys[1:])) for keys, test in self._tests[key])
 
 
 class Alike(NamedTuple):
@@ -406,9 +404,22 @@ def unstamped(text: str, stamp: str | None, key: str | None = None) -> str:
     if key:
         members[key] = Raw(unstamped(bytes(members[key]).decode(), stamp).encode())
     else:
-        for name in MEMBERS.decode("{" + stamp.removesuffix(",") + "}"):
+        for name in MEMBERS.decode(_object_of(stamp)):
             members.pop(name, None)
     return msgspec.json.encode(members).decode()
+
+
+def ids_of(keys: Sequence[str], stamp: str | None) -> list[str]:
+    """The ids that a stamp holds, the first of them first; `keys` are those of the first and of the others."""
+    if stamp is None:
+        return []
+    first, *others = keys
+    found = msgspec.json.decode(_object_of(stamp))
+    return [found[first], *(found.get(others[0], []) if others else [])]
+
+
+def _object_of(stamp: str) -> str:
+    return "{" + stamp.removesuffix(",") + "}"
 
 
 def _within(
@@ -448,13 +459,6 @@ def _decoded(raw: bytes) -> Any:
     return msgspec.json.decode(raw) if raw else None
 
 
-def _walk(value: Any, keys: Iterable[str]) -> Any:
-    """What a path leads to; None where it leads to nothing."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
 def _struct_of(keys: list[str]) -> type[Struct]:
     """The members of an object, each as the bytes that it is."""
     fields = [(f"f{number}", Raw, ABSENT) for number in range(len(keys))]
@@ -463,9 +467,8 @@ def _struct_of(keys: list[str]) -> type[Struct]:
 
 def _decoded_lines(texts: pa.StringArray, lines: msgspec.json.Decoder[Any]) -> list[Any]:
     """Objects, all at once unless one has line breaks in it."""
-    joined = pc.binary_join(pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts), "\n")
     try:
-        found = lines.decode_lines(joined[0].as_buffer())
+        found = lines.decode_lines(as_lines(texts))
     except msgspec.MsgspecError:
         found = []
     return found if len(found) == len(texts) else [lines.decode(text) for text in texts.to_pylist()]

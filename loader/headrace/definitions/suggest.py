@@ -21,11 +21,11 @@ from ..errors import LoadError
 from ..pipeline import connected, query
 from ..target import Target
 from ..views import can_be_read
-from . import paths, selectors
+from . import find, paths, selectors
 from .model import Definitions, Element, Page, Place
 from .pages import SPLIT, USER, Pages, overlaps
 from .paths import Compound
-from .read import find, read
+from .read import read
 from .selectors import Selector, SelectorError
 
 MAX_VALUES = 50_000
@@ -111,7 +111,7 @@ def suggest(target: Target, limit: int) -> list[Suggestion]:
             f"order by clicks desc, raw_selector, text limit {MAX_VALUES}",
         )
         taken = {kind: [name for (name,) in query(pipeline, f"select id from {kind}_definitions")] for kind in KINDS}
-    names = {kind: _Names([*taken[kind], *(one.id for one in getattr(defined, f"{kind}s"))]) for kind in KINDS}
+    names = {kind: _Names([*taken[kind], *(one.id for one in defined.of(kind))]) for kind in KINDS}
     return [*pages(views, defined, limit, names["page"]), *elements(clicks, limit, names["element"])]
 
 

@@ -12,7 +12,7 @@ from ..errors import UsageError
 from . import conditions, paths, selectors
 from .matcher import Matcher
 from .model import Condition, Definition, Element, Event, Page, in_one_line
-from .pages import App, names_of
+from .pages import App, called, names_of
 from .urls import COMPONENTS, UrlPattern, readable
 
 MAX_NEAR = 10
@@ -82,10 +82,7 @@ def _decoded(text: str) -> dict[str, Any]:
 def value_at(event: dict[str, Any], path: str) -> Any:
     """The value at a path of an event; None where there is none."""
     column, keys = conditions.steps(path)
-    found: Any = event.get(column)
-    for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found
+    return conditions.walk(event.get(column), keys)
 
 
 def _text_at(event: dict[str, Any], path: str) -> str | None:
@@ -196,7 +193,7 @@ def _near_path(one: Element, compounds: Any, text: str | None, app: App) -> str 
 
 def _event(matcher: Matcher, event: dict[str, Any]) -> Found:
     url = _text_at(event, "source_properties.url.full_url")
-    app = tuple(filter(None, (_text_at(event, f"source_properties.app.{key}") for key in ("name", "package_name"))))
+    app = called(*(_text_at(event, f"source_properties.app.{key}") for key in ("name", "package_name")))
     screen = _screen_of(event)
     page_id = matcher.page_of(url, screen, app)
     matches, near = _url(matcher, url) if url else ([], [])

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dlt
 
 from .. import ledger
 from ..errors import LoadError
-from ..pipeline import connected, query
+from ..pipeline import connected, query, utc
 from ..target import Target
 from . import lookups, matches
 from .model import Definition, Definitions
 from .shape import Problem, shortened
-from .stamp import EVENT_IDS
+from .stamp import EVENT_IDS, ids_of
 
 LastSeen = dict[tuple[str, str], datetime]
 """By kind and id of a definition, when what matches it was last seen."""
@@ -45,7 +44,7 @@ def unused(target: Target, definitions: Definitions, days: int) -> list[Problem]
             )
         seen = {**_values_seen(pipeline), **_events_seen(rows)}
         kinds = ["page", "element", *(["event"] if lookups.PATH in ledger.read(pipeline, []) else [])]
-    newest = max(_utc(at) for _, at in rows)
+    newest = max(utc(at) for _, at in rows)
     return sorted(_problems(definitions, kinds, seen, newest, timedelta(days=days)))
 
 
@@ -57,21 +56,15 @@ def _values_seen(pipeline: dlt.Pipeline) -> LastSeen:
         "where matches.is_current and matches.definition_id is not null "
         "group by matches.kind, matches.definition_id",
     )
-    return {(kind, name): _utc(at) for kind, name, at in rows}
+    return {(kind, name): utc(at) for kind, name, at in rows}
 
 
 def _events_seen(rows: list[tuple[str | None, datetime]]) -> LastSeen:
     seen: LastSeen = {}
-    first, others = EVENT_IDS
     for stamp, at in rows:
-        found = json.loads(f"{{{stamp.rstrip(',')}}}") if stamp else {}
-        for name in (*([found[first]] if first in found else []), *found.get(others, [])):
-            seen["event", name] = max(_utc(at), seen.get(("event", name), _utc(at)))
+        for name in ids_of(EVENT_IDS, stamp):
+            seen["event", name] = max(utc(at), seen.get(("event", name), utc(at)))
     return seen
-
-
-def _utc(at: datetime) -> datetime:
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def _problems(
@@ -79,7 +72,7 @@ def _problems(
 ) -> Iterator[Problem]:
     used = _used(definitions)
     for kind in kinds:
-        for one in (each for each in getattr(definitions, f"{kind}s") if each.is_active):
+        for one in (each for each in definitions.of(kind) if each.is_active):
             last = seen.get((kind, one.id))
             page = getattr(one, "page", None)
             if kind == "element" and page and last:  # its page may be one that is seen no more
