@@ -357,8 +357,12 @@ def test_killed_at(point: str, history: History, jobs: dict[str, Future[Outcome]
 def test_random_kills(jobs: dict[str, Future[tuple[Torment, Warehouse]]]) -> None:
     torment, undisturbed = jobs["random"].result()
     assert torment.kills == KILLS, f"{torment.tries} tries"
-    expected = undisturbed.tables()
-    assert_same(torment.warehouse.tables(), expected)
+    expected, found = undisturbed.tables(), torment.warehouse.tables()
+    # A version that only a build between has merged is known where there was such a build.
+    for name in ("product.definition_versions", "product_marts.definition_versions"):
+        assert not [row for row in expected.pop(name) if row not in found[name]]
+        assert found.pop(name)
+    assert_same(found, expected)
     assert_whole(expected | {"product.rejected_events": [()]})
     ((distinct, nulled),) = undisturbed.rows(
         "select count(*), count(*) filter (event_type is null) from product.events"
