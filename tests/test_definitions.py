@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from conftest import PROJECT
 from headrace import cli
-from headrace.definitions import conditions, find
+from headrace.definitions import conditions, definitions_of, find
 from headrace.definitions.matcher import ElementMatch, Matcher
 from headrace.definitions.model import Condition, Definitions, Page, Place
 from headrace.definitions.pages import Pages, overlaps
@@ -627,6 +627,13 @@ def test_a_project_has_a_file_or_a_folder_or_none(tmp_path: Path) -> None:
         find(tmp_path)
     with pytest.raises(UsageError, match="no such file"):
         read(tmp_path / "other.yml")
+
+
+def test_a_link_to_nowhere_is_not_a_project_without_definitions(tmp_path: Path) -> None:
+    """All that was defined would be archived."""
+    (tmp_path / "definitions.yml").symlink_to(tmp_path / "nowhere.yml")
+    with pytest.raises(UsageError, match=r"no definitions at .*definitions\.yml: there is no such file"):
+        definitions_of(tmp_path)
 
 
 def test_what_the_author_should_know_is_a_warning(tmp_path: Path) -> None:

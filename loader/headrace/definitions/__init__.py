@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ..errors import UsageError
@@ -25,7 +26,8 @@ def find(project: Path) -> Path | None:
     Raises:
         UsageError: it has both.
     """
-    there = [path for path in (project / FILE_NAME, project / FOLDER_NAME) if path.exists()]
+    # A link to nowhere is a mistake: what is not there at all would archive all that was defined.
+    there = [path for path in (project / FILE_NAME, project / FOLDER_NAME) if os.path.lexists(path)]
     if len(there) > 1:
         raise UsageError(f"{project} has {FILE_NAME} and a folder {FOLDER_NAME}: move the file into the folder")
     return there[0] if there else None

@@ -30,13 +30,12 @@ def unused(target: Target, definitions: Definitions, days: int) -> list[Problem]
         LoadError: the warehouse was built with other definitions, or not at all.
     """
     with connected(target) as pipeline:
-        rows = query(
-            pipeline, "select _event_stamp, max(coalesce(event_time, processed_time)) from int_parsed_events group by 1"
-        )
-        if not rows:
-            raise LoadError(f"{target.label}: nothing was built here yet: run `headrace sync`")
-        sets = query(pipeline, "select distinct matched_by from definition_matches where is_current")
         values = query(pipeline, "select count(*) from int_definition_values")
+        stamped = "select _event_stamp, max(coalesce(event_time, processed_time)) from int_parsed_events group by 1"
+        rows = query(pipeline, stamped) if values else []  # the columns are as old as that table
+        if not rows:
+            raise LoadError(f"{target.label}: nothing was built here yet, or by an old headrace: run `headrace sync`")
+        sets = query(pipeline, "select distinct matched_by from definition_matches where is_current")
         if values[0][0] and [matched_by for (matched_by,) in sets] != [matches.set_id(definitions)]:
             raise LoadError(
                 f"{target.label} was built with other definitions than these: run `headrace sync`, "
