@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ftplib
 import inspect
 import os
@@ -88,6 +89,9 @@ NO_CREDENTIALS = {
 
 IN_PASSING = {408, 425, 429}
 """The statuses below 500 that say: not now."""
+
+LASTING = {errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS}
+"""What a disk says each time, beside what says that access is denied."""
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
@@ -512,7 +516,7 @@ def _failure(address: str, error: Exception, may: str) -> HeadraceError:
     if is_denied or type(error).__name__ in NO_CREDENTIALS:
         return UsageError(f"{address}: access denied ({name}): check the credentials, and what they may {may}")
     is_refused = status and 300 <= status < 500 and status not in IN_PASSING  # 301 is a bucket of another region
-    if is_refused or isinstance(error, (ValueError, NotImplementedError)):
+    if is_refused or isinstance(error, (ValueError, NotImplementedError)) or getattr(error, "errno", None) in LASTING:
         return UsageError(f"{address}: {name}: {_words(error)}")
     return LoadError(f"{address}: the store fails or can't be reached ({name}: {_words(error)}); run it again")
 
