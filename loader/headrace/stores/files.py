@@ -63,6 +63,7 @@ class FileStore:
     def check(self) -> None:
         """Make sure that it can be listed, read, written and deleted from; see Store."""
         self.place.store.invalidate_cache()
+        self.place.ls(self._name(OWN))  # first, as a listing that is refused says why, and a HEAD does not
         if self._marker() is None and (found := next(self._others(), None)):
             raise UsageError(
                 f"{self.address} holds {found}, which Headrace has not delivered there: name another prefix, or empty "
@@ -73,7 +74,6 @@ class FileStore:
             self._make_folder(OWN)
             self.place.store.pipe_file(probe, b"headrace")
             self.place.store.cat_file(probe)
-            self.place.store.ls(self._name(OWN), detail=True, refresh=True)
             self.place.store.rm_file(probe)
 
     def delivered(self, table: str) -> Delivered | None:
