@@ -63,7 +63,7 @@ class Store(Protocol):
         """
 
     def delivered(self, table: str) -> Delivered | None:
-        """What was delivered of a table; None for nothing."""
+        """What was delivered of a table; None for nothing. An empty `until` is nothing at a place that is taken."""
 
     def write(self, changes: Changes) -> int:
         """Write the changes and, with or after them, what is delivered by that; return how many rows they were.
