@@ -10,8 +10,9 @@ import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
@@ -159,6 +160,28 @@ STAMPING_POINTS: dict[str, Call | Statement] = {
 }
 """Points of `sync` and of `definitions apply` with definitions."""
 
+MARK = "headrace.stores.files:FileStore._mark"
+
+
+def has_all(_: Any, marker: Any) -> bool:
+    """Whether a marker says that the events are there, which come last."""
+    return not marker.under_way and marker.delivered.get("events", "") == max(marker.delivered.values())
+
+
+DELIVERY_POINTS: dict[str, Call | Statement] = {
+    "one of the lookups is there": Call("after", MARK, lambda _, marker: [*marker.delivered] == ["page_definitions"]),
+    "the events are under way": Call("before", "headrace.stores.files:_write", lambda _, rows, __: has_ids(rows)),
+    "a file of events is half there": Call("after", "headrace.stores.files:_write", lambda _, rows, __: has_ids(rows)),
+    "the events are there without the marker": Call("before", MARK, has_all),
+    "all is there": Call("after", MARK, has_all),
+}
+"""Points of a first delivery to a store."""
+
+
+def has_ids(rows: Any) -> bool:
+    return "event_id" in rows.schema.names
+
+
 CLEANING = "cleaning up after a kill"
 
 
@@ -172,5 +195,21 @@ def main(warehouse: str, point: str, arguments: list[str]) -> None:
     """Run headrace in this process to the point where it is to die."""
     from headrace.cli import main as headrace
 
-    {**points(warehouse), **REBUILD_POINTS, **STAMPING_POINTS}[point].plant()
+    {**points(warehouse), **REBUILD_POINTS, **STAMPING_POINTS, **DELIVERY_POINTS}[point].plant()
     headrace(arguments)
+
+
+def deliver(point: str | None, arguments: list[str]) -> None:
+    """Deliver what a DuckDB file has to a store, to the point where it is to die."""
+    from headrace.deliver import Deliveries
+    from headrace.stores import store_at
+    from headrace.target import read_target
+
+    if point:
+        DELIVERY_POINTS[point].plant()
+    project, database, home, address = arguments
+    os.environ["HEADRACE_DUCKDB"] = database
+    target = replace(read_target(None, Path(project)), home=Path(home))
+    failures = [one.failure for one in Deliveries(target, [store_at(address)]).run(lambda _: None) if one.failure]
+    if failures:
+        raise failures[0]

@@ -28,10 +28,11 @@ import compare
 import dialects
 import forked
 import killer
+import pyarrow.parquet as pq
 import pytest
 import standins
 import yaml
-from conftest import HOUR, Warehouse, event, leave_out_what_users_do, ndjson
+from conftest import HOUR, TESTS, UNREAD, Warehouse, event, leave_out, leave_out_what_users_do, ndjson
 from standins import StandIn
 from test_pages import URLS
 
@@ -763,6 +764,41 @@ def test_what_was_loaded_before_is_stamped_anew(warehouse: Remote, tmp_path: Pat
         ],
         key=str,
     )
+
+
+@on("bigquery", "snowflake", "redshift", "postgres")
+def test_a_folder_gets_what_changed(warehouse: Remote, tmp_path: Path) -> None:
+    leave_out(warehouse.project, *UNREAD, TESTS)
+    feed, store = tmp_path / "feed", tmp_path / "store"
+    feed.mkdir()
+    late, untimed = {"event_time": "2026-03-01T23:59:59.999999Z"}, {"event_time": None, "session_id": None}
+    (feed / "events.ndjson").write_bytes(ndjson(event("a"), event("b", **late), event("c", **untimed)))
+    page = {"id": "p1", "name": "Cart", "state": "active", "modified_time": "2026-01-02T00:00:00.5Z"}
+    (feed / "page_definitions.ndjson").write_bytes(ndjson(page))
+    assert "1 page definitions, 3 events delivered" in warehouse.sync(feed, "--to", str(store))
+    (feed / "more.ndjson").write_bytes(ndjson(event("a", event_type=None, updated_time=1_772_500_000_000)))
+    assert "store: 1 events delivered" in warehouse.sync(feed, "--to", str(store))
+    assert "store: nothing new" in warehouse.sync(feed, "--to", str(store), "--all")
+    files = sorted(store.glob("events/*/*.parquet"))
+    assert len(files) == 2
+    first, second = (pq.read_table(file, partitioning=None) for file in files)
+    assert first.schema.equals(second.schema)
+    assert [str(kind) for kind in first.schema.types] == ["string"] * 3 + ["int64"] * 4 + ["string"] * 4
+    names = ("event_id", "event_time", "processed_time", "device_id", "session_id", "event_type")
+    rows = [tuple(row[name] for name in names) for table in (first, second) for row in table.to_pylist()]
+    processed, device = "2026-03-02T01:00:00.000000Z", 2**60 + 1
+    assert rows == [
+        ("b", "2026-03-01T23:59:59.999999Z", processed, device, 7, "click"),
+        ("a", "2026-03-02T00:00:00.000000Z", processed, device, 7, "click"),
+        ("c", None, processed, device, None, "click"),
+        ("a", "2026-03-02T00:00:00.000000Z", processed, device, 7, None),
+    ]
+    text = first.column("event_properties").to_pylist()[0]
+    assert json.loads(text) == {"target": {"text": "Buy", "raw_selector": "button.buy"}}
+    assert second.column("updated_time")[0].as_py() > first.column("updated_time")[1].as_py() > 1_772_500_000_000
+    ((page_file,),) = [[*store.glob("configuration/page-definitions/*/*.parquet")]]
+    (told,) = pq.read_table(page_file, partitioning=None).to_pylist()
+    assert (told["id"], told["name"], told["modified_time"]) == ("p1", "Cart", "2026-01-02T00:00:00.500000Z")
 
 
 @on("bigquery", "snowflake", "redshift", "postgres")

@@ -38,9 +38,11 @@ from .errors import HeadraceError
 
 if TYPE_CHECKING:
     from .definitions.apply import Applied
+    from .deliver import Delivery
     from .ledger import Plan
     from .load import ProgressCallback
     from .status import Status
+    from .stores import Format
     from .sync import Rebuilt, Summary
 
 # What loads or builds is imported by the command that needs it: dlt and dbt take seconds, and `--help` needs neither.
@@ -231,6 +233,15 @@ def init(folder: Path) -> None:
 @click.option("--all", "everything", is_flag=True, help="Look at every hour, run all data tests: once a day.")
 @click.option("--dry-run", is_flag=True, help="Say what would be loaded, and stop.")
 @click.option("--no-build", is_flag=True, help="Load only, and leave `dbt build` to the scheduler.")
+@click.option("--to", "stores", multiple=True, help="Deliver to a bucket or folder, too, what the build changed.")
+@click.option(
+    "--format",
+    "store_format",
+    default="parquet",
+    show_default=True,
+    type=click.Choice(["parquet", "delta", "iceberg"]),
+    help="As files in the layout of Data Direct, or as tables.",
+)
 @as_json_option
 @with_variables
 @with_options
@@ -244,6 +255,8 @@ def sync(
     everything: bool,
     dry_run: bool,
     no_build: bool,
+    stores: tuple[str, ...],
+    store_format: Format,
     as_json: bool,
 ) -> None:
     """Load what is new or re-created in FEED, then build the models.
@@ -251,12 +264,16 @@ def sync(
     FEED is a file or a folder, on disk or in a store (s3://, gs://, az://): event files (.parquet, .ndjson, .jsonl,
     each also .gz or .zst) and definition files, in the hive layout of Data Direct or loose, or segment exports
     (.json, .ndjson, .csv). It can be killed at any time and run again, any number of times.
+
+    With --to (s3://, gs://, az:// or a folder; more than once) a store gets what has changed in the events and the
+    lookups since its last delivery, and a new one all of them. One that fails holds back nothing.
     """
     from .feed import shown
     from .idle import Call
     from .target import find_project, read_target
 
-    call = Call.of(feed, target, find_project(project_dir), profiles_dir, vars or {})
+    to_stores = [f"{store_format} {address}" for address in stores]
+    call = Call.of(feed, target, find_project(project_dir), profiles_dir, vars or {}, to_stores)
     memo = None if since or everything or dry_run else call.recall()
     if memo and memo.is_still():
         if as_json:
@@ -270,6 +287,7 @@ def sync(
 
     from . import sync as run
     from .ledger import Span
+    from .stores import store_at
 
     to = read_target(target, project_dir, profiles_dir, vars)
     span = Span(since=since, everything=everything)
@@ -277,7 +295,10 @@ def sync(
         _print_plan(run.plan(feed, to, span))
     else:
         build_models, is_quiet = not no_build, bool(memo and not memo.database)
-        _print_summary(shown(feed), as_json, lambda tell: run.sync(call, to, tell, span, build_models, is_quiet))
+        places = [store_at(address, store_format) for address in dict.fromkeys(stores)]
+        _print_summary(
+            shown(feed), as_json, lambda tell: run.sync(call, to, tell, span, build_models, is_quiet, places)
+        )
 
 
 @main.command()
@@ -782,18 +803,31 @@ def _print_summary(what: str, as_json: bool, run: Callable[[ProgressCallback], S
     with _progress() as tell:
         summary = run(tell)
     seconds = round(time.monotonic() - started, 1)
+    deliveries: list[Delivery] = getattr(summary, "deliveries", [])
     if as_json:
-        _print_json(summary.counts(), summary.notes(), summary.label, seconds)
-        return
-    output.print(plain(f"{what} -> {summary.label}"))
-    numbers = {name: "-" if count is None else count for name, count in summary.counts().items()}
-    _print_table([*numbers, "seconds"], [(*numbers.values(), seconds)])
-    for note in summary.notes():
-        output.print(plain(note))
+        _print_json(summary.counts(), summary.notes(), summary.label, seconds, deliveries)
+    else:
+        output.print(plain(f"{what} -> {summary.label}"))
+        numbers = {name: "-" if count is None else count for name, count in summary.counts().items()}
+        _print_table([*numbers, "seconds"], [(*numbers.values(), seconds)])
+        for note in summary.notes():
+            output.print(plain(note))
+    failures = [one.failure for one in deliveries if one.failure]
+    for failure in failures:
+        errors.print(f"[red]headrace:[/] {plain(failure)}")
+    if failures:
+        sys.exit(max(failure.exit_status for failure in failures))
 
 
-def _print_json(counts: dict[str, int | None], notes: list[str], label: str, seconds: float) -> None:
-    click.echo(json.dumps({"target": label, "counts": counts, "notes": notes, "seconds": seconds}, indent=2))
+def _print_json(
+    counts: dict[str, int | None], notes: list[str], label: str, seconds: float, deliveries: Iterable[Delivery] = ()
+) -> None:
+    shown = {"target": label, "counts": counts, "notes": notes, "seconds": seconds}
+    stores = [
+        {"store": one.address, "rows": one.rows, "failure": str(one.failure) if one.failure else None}
+        for one in deliveries
+    ]
+    click.echo(json.dumps({**shown, **({"stores": stores} if stores else {})}, indent=2))
 
 
 def _print_plan(plan: Plan, also: Iterable[Any] = ()) -> None:

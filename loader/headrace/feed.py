@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ftplib
 import inspect
 import os
@@ -89,6 +90,9 @@ NO_CREDENTIALS = {
 IN_PASSING = {408, 425, 429}
 """The statuses below 500 that say: not now."""
 
+LASTING = {errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EROFS}
+"""What a disk says each time, beside what says that access is denied."""
+
 EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 Kind = Literal["events", "event", "page", "element"]
@@ -141,7 +145,7 @@ class Feed:
     def at(cls, address: str) -> Feed:
         """The feed at a path or URL (`s3://…`, `gs://…`, `az://…`)."""
         try:
-            with _asking(shown(address)):
+            with asking(shown(address)):
                 store, root = fsspec.core.url_to_fs(address)
         except ImportError as error:
             extra = EXTRAS.get(address.partition("://")[0])
@@ -201,7 +205,7 @@ class Feed:
             hours, within[folder] = [], set()
             if not is_there:
                 continue
-            for entry in self._ls(folder):
+            for entry in self.ls(folder):
                 name = entry["name"].rstrip("/")
                 if entry["type"] != "directory":
                     yield from self._files([entry])
@@ -222,19 +226,19 @@ class Feed:
         return "prefix" in inspect.signature(getattr(self.store, "_find", self.store.find)).parameters
 
     def _info(self) -> dict[str, Any]:
-        with _asking(self.address):
+        with asking(self.address):
             return dict(self.store.info(self.root))
 
     def _find(self, folder: str, **where: str) -> list[dict[str, Any]]:
         """All files in a folder and below."""
-        with _asking(self.address):
+        with asking(self.address):
             if self.is_local:
                 return list(_walked(folder))
             return list(self.store.find(folder, detail=True, **where).values())
 
-    def _ls(self, folder: str) -> list[dict[str, Any]]:
+    def ls(self, folder: str) -> list[dict[str, Any]]:
         """The files and folders in a folder; none where there is no such folder."""
-        with _asking(self.address):
+        with asking(self.address):
             try:
                 return list(_scanned(folder) if self.is_local else self.store.ls(folder, detail=True))
             except (FileNotFoundError, NotADirectoryError):
@@ -327,7 +331,7 @@ class Feed:
         """Copy files from the store together; when that fails for one of them, one by one. What fails, by address."""
         names = [file.name for file in files]
         try:
-            with _asking(self.address):
+            with asking(self.address):
                 self.store.get(names, [*map(str, copies)])
             return {}
         except UsageError as error:
@@ -336,7 +340,7 @@ class Feed:
         problems: dict[str, HeadraceError] = {}
         for file, copy in zip(files, copies, strict=True):
             try:
-                with _asking(file.path):
+                with asking(file.path):
                     self.store.get([file.name], [str(copy)])
             except UsageError as error:
                 problems[file.path] = self._gone(file, error)
@@ -484,17 +488,22 @@ def _azure_account(store: Any, address: str) -> str | None:
 
 
 @contextmanager
-def _asking(address: str) -> Iterator[None]:
-    """Turn what a store's package raises into errors of ours, which say whether it is worth running again."""
+def asking(address: str, may: str = "list and read") -> Iterator[None]:
+    """Turn what a store's package raises into errors of ours, which say whether it is worth running again.
+
+    Args:
+        address: what is asked for, as it may be shown.
+        may: what the credentials must allow.
+    """
     try:
         yield
     except (HeadraceError, ImportError):
         raise
     except Exception as error:  # each package has exceptions of its own, and few have a base in common
-        raise _failure(address, error) from error
+        raise _failure(address, error, may) from error
 
 
-def _failure(address: str, error: Exception) -> HeadraceError:
+def _failure(address: str, error: Exception, may: str) -> HeadraceError:
     status, code = _answer(error)
     name = code or type(error).__name__
     if _is_missing(error):
@@ -505,8 +514,9 @@ def _failure(address: str, error: Exception) -> HeadraceError:
         or str(error).startswith("Forbidden")
     )
     if is_denied or type(error).__name__ in NO_CREDENTIALS:
-        return UsageError(f"{address}: access denied ({name}): check the credentials, and what they may list and read")
-    if isinstance(error, ValueError) or (status and 400 <= status < 500 and status not in IN_PASSING):
+        return UsageError(f"{address}: access denied ({name}): check the credentials, and what they may {may}")
+    is_refused = status and 300 <= status < 500 and status not in IN_PASSING  # 301 is a bucket of another region
+    if is_refused or isinstance(error, (ValueError, NotImplementedError)) or getattr(error, "errno", None) in LASTING:
         return UsageError(f"{address}: {name}: {_words(error)}")
     return LoadError(f"{address}: the store fails or can't be reached ({name}: {_words(error)}); run it again")
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -133,9 +133,10 @@ class Call:
         project: Path,
         profiles: Path | None,
         vars: Mapping[str, Any],
+        stores: Sequence[str] = (),
     ) -> Call:
         """The call with these arguments, from the working directory."""
-        key = repr((feed, str(Path.cwd()), target, str(project), str(profiles)))
+        key = repr((feed, str(Path.cwd()), target, str(project), str(profiles), *stores))
         file = home_of(project) / "idle" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
         texts = []
         for folder in profile_folders(project, profiles):

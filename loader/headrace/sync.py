@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass, field
 from datetime import UTC, date, datetime
@@ -15,6 +15,7 @@ from . import ledger, redo, views
 from .definitions import FILE_NAME, definitions_of, lookups, matches
 from .definitions.lookups import Lookups
 from .definitions.model import Definitions
+from .deliver import Deliveries, Delivery
 from .errors import BuildError, HeadraceError, UsageError
 from .feed import Feed
 from .idle import Call, fingerprint
@@ -24,6 +25,7 @@ from .lock import alone
 from .package import Loaded, load_package
 from .pipeline import by_day, connected, query
 from .reading import Part
+from .stores import Store
 from .target import Target
 from .warehouses import warehouse_of
 
@@ -54,6 +56,8 @@ class Summary:
     build_said: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
     """The warehouse's, on how it was loaded."""
+    deliveries: list[Delivery] = field(default_factory=list)
+    """What came to each store."""
 
     def counts(self) -> dict[str, int | None]:
         """The numbers of the closing table. Those of the merge are None when nothing was built.
@@ -90,7 +94,7 @@ class Summary:
         if self.loaded.unknown_fields:
             names = ", ".join(f"{name} ({count:,})" for name, count in self.loaded.unknown_fields.most_common())
             notes.append(f"fields that the contract does not know, left out: {names}")
-        return notes
+        return notes + [one.words() for one in self.deliveries if not one.failure]
 
 
 IDLE = Summary("", Loaded(), Merged())
@@ -123,8 +127,9 @@ def sync(
     span: Span = NEWEST,
     build_models: bool = True,
     is_quiet: bool = False,
+    stores: Sequence[Store] = (),
 ) -> Summary:
-    """Load what is new in a feed and, unless told otherwise, run the dbt build.
+    """Load what is new in a feed and, unless told otherwise, run the dbt build, and deliver what it changed to stores.
 
     Args:
         call: the feed and the project.
@@ -134,11 +139,15 @@ def sync(
         build_models: whether to build; without, the rows stay in the queue for the next build.
         is_quiet: whether feed and project are as the last sync of this machine left them, so that it is enough to ask
             the warehouse.
+        stores: where to deliver; what fails there is in the summary, and holds back nothing.
 
     Raises:
         HeadraceError: see alone, load and build. What was loaded before a failed build stays in the queue.
+        UsageError: a store can't be written to, or is another warehouse's; then nothing was loaded.
     """
-    if is_quiet:
+    if stores and not build_models:
+        raise UsageError("what is delivered is what a build has merged: leave out --to or --no-build")
+    if is_quiet and not stores:
         with connected(target) as pipeline:
             if views.stand(pipeline, made_from(target)) and not (_waits(pipeline) or redo.waiting(pipeline)):
                 return Summary(target.label, Loaded(), Merged() if build_models else None)
@@ -146,11 +155,13 @@ def sync(
     progress("listing the feed")
     call.forget()
     with alone(target):
+        deliveries = Deliveries(target, stores)
         loaded = load(Feed.at(call.feed), target, span, progress, defined)
         said: list[str] = []
         merged = _build(target, progress, said, defined, span.everything) if build_models else None
-        summary = Summary(target.label, loaded, merged, said, warehouse_of(target).advice(loaded.inserted))
-    if merged and loaded.listing and span == NEWEST:
+        delivered = deliveries.run(progress)
+        summary = Summary(target.label, loaded, merged, said, warehouse_of(target).advice(loaded.inserted), delivered)
+    if merged and loaded.listing and span == NEWEST and not any(one.failure for one in delivered):
         call.remember(target.label, loaded.listing, warehouse_of(target).file)
     return summary
 

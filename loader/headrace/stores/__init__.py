@@ -11,9 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from importlib import import_module
 from typing import Literal, Protocol
 
 import pyarrow as pa
+
+from ..errors import UsageError
 
 Format = Literal["parquet", "delta", "iceberg"]
 
@@ -60,7 +63,7 @@ class Store(Protocol):
         """
 
     def delivered(self, table: str) -> Delivered | None:
-        """What was delivered of a table; None for nothing."""
+        """What was delivered of a table; None for nothing. An empty `until` is nothing at a place that is taken."""
 
     def write(self, changes: Changes) -> int:
         """Write the changes and, with or after them, what is delivered by that; return how many rows they were.
@@ -68,3 +71,21 @@ class Store(Protocol):
         It may have been killed at any point in an earlier try with the same or fewer changes: what that left is
         replaced.
         """
+
+
+STORES = {"parquet": ("files", "FileStore"), "delta": ("delta", "DeltaStore"), "iceberg": ("iceberg", "IcebergStore")}
+"""For each format the module and its class, which is made from an address. It is imported when it is asked for."""
+
+
+def store_at(address: str, kind: Format = "parquet") -> Store:
+    """The store at an address, for files or for tables of a format.
+
+    Raises:
+        UsageError: there can be no such store, or the package for it is not installed.
+    """
+    module, name = STORES[kind]
+    try:
+        made: Store = getattr(import_module(f".{module}", __name__), name)(address)
+    except ImportError as error:
+        raise UsageError(f"--format {kind}: {error}: pip install 'headrace[{kind}]'") from None
+    return made
