@@ -53,6 +53,7 @@ PUBLISHED = {
     "product_marts.sessions": "full_session_id",
     "product_marts.users": "user_id",
     "product_marts.devices": "id",
+    "product_marts.session_pages": "full_session_id || page_id",
     "product_marts.pages": "page_id",
     "product_marts.elements": "element_id",
     "product.int_session_pages": "full_session_id || page_key",
