@@ -860,6 +860,7 @@ CHANGED_VARS: Row = {
     "max_active_gap_seconds": 7,
     "max_queue_age_hours": 1,
     "min_event_time": "2026-03-02 12:00:00",
+    "report_funnel": ["Cart", "Checkout"],
     "reporting_timezone": "America/St_Johns",
     "sequence_views": False,
     "nobody_ids": ["Nobody"],
