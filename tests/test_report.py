@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import random
 import re
 import shutil
+import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -16,6 +19,7 @@ from math import ceil, floor
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 from bs4 import BeautifulSoup, Tag
@@ -575,38 +579,67 @@ def test_words_of_numbers() -> None:
     assert str(text("a" * 300)).count("a") == 199
 
 
-BROWSER = [shutil.which(name) for name in ("chromium", "chromedriver")]
+BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+SWITCHES = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+
+
+class Browser:
+    """Chromium by WebDriver, which is JSON by HTTP."""
+
+    def __init__(self, driver: subprocess.Popen[str]) -> None:
+        assert driver.stdout
+        port = next(found[1] for line in driver.stdout if (found := re.search(r"successfully on port (\d+)", line)))
+        self.address = f"http://127.0.0.1:{port}/session"
+        options = {"binary": BROWSER, "args": SWITCHES}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        self.address += "/" + self.ask("", capabilities={"alwaysMatch": wanted})["sessionId"]
+
+    def ask(self, path: str, method: str = "POST", **content: Any) -> Any:
+        data = json.dumps(content).encode() if method == "POST" else None
+        call = Request(self.address + path, data, {"Content-Type": "application/json"}, method=method)
+        with urlopen(call, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def tell(self, command: str, **params: Any) -> Any:
+        return self.ask("/goog/cdp/execute", cmd=command, params=params)
+
+    def run(self, script: str) -> Any:
+        return self.ask("/execute/sync", script=script, args=[])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with subprocess.Popen([str(DRIVER), "--port=0"], stdout=subprocess.PIPE, text=True) as driver:
+        found = Browser(driver)
+        yield found
+        found.ask("", "DELETE")
+        driver.terminate()
 
 
 @pytest.mark.examples
-@pytest.mark.skipif(None in BROWSER, reason="Chromium and its driver are not here")
+@pytest.mark.skipif(not (BROWSER and DRIVER), reason="Debian's chromium and chromium-driver are not here")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_in_a_browser(shop: Shop, width: int, scheme: str, tmp_path: Path) -> None:
-    """No word in its console, nothing wider than the window, all text with a contrast of AA."""
-    webdriver = pytest.importorskip("selenium.webdriver")
+def test_in_a_browser(shop: Shop, browser: Browser, width: int, scheme: str, tmp_path: Path) -> None:
+    """No word in its console, nothing fetched, nothing wider than the window, all text with a contrast of AA."""
     file = tmp_path / "report.html"
-    file.write_text(render(replace(shop.figures, steps=[])), encoding="utf-8")
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER[0]
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(BROWSER[1]))
-    try:
-        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-        driver.get(file.as_uri())
-        driver.execute_script("document.querySelectorAll('details').forEach(one => { one.open = true })")
-        assert driver.execute_script("return matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
-        assert driver.execute_script("return document.documentElement.scrollWidth") == width
-        assert driver.execute_script("return performance.getEntriesByType('resource').length") == 0
-        assert driver.execute_script(FAINT) == []
-        assert driver.get_log("browser") == []
-    finally:
-        driver.quit()
+    file.write_text(render(shop.figures), encoding="utf-8")
+    is_phone = width < 500
+    browser.tell("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=is_phone)
+    browser.tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+    browser.ask("/url", url=file.as_uri())
+    browser.run("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert browser.run("return matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
+    assert browser.run("return document.documentElement.scrollWidth") == width
+    assert browser.run("return performance.getEntriesByType('resource').length") == 0
+    assert browser.run("return document.querySelectorAll('svg[role=img]').length") > 4
+    assert browser.run(FAINT) == []
+    assert browser.ask("/se/log", type="browser") == []
+    if folder := os.environ.get("HEADRACE_SHOTS"):
+        height = browser.run("return document.documentElement.scrollHeight")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+        shot = browser.tell("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
+        (Path(folder) / f"report-{width}-{scheme}.png").write_bytes(base64.b64decode(shot["data"]))
 
 
 FAINT = """
