@@ -397,18 +397,19 @@ def test_the_pipeline_stands_first(shop: Shop) -> None:
         "pipeline", "glance", "pages", "frustration", "vitals", "errors", "audience", "events", "retention"
     ]  # fmt: skip
     tiles = {words(one.dt): words(one.dd) for one in page.select("#pipeline .tiles > div")}
-    assert tiles["Published up to the hour"].startswith("20 Mar 16:00 UTC, ")
+    assert tiles["Newest hour"].startswith("20 Mar 16:00 UTC, ")
     assert tiles["Rows rejected"] == "1 1 reason"
     assert tiles["Files not read"].startswith("1 of ")
     notices = [words(one) for one in page.select("#pipeline .notices li")]
     assert any("1 row rejected" in one for one in notices)
     assert any("notes.docx" in one for one in notices)
+    assert any(re.search(r"the newest published hour is \d+ days ago", one) for one in notices)
     delivered = {day: int(rows) for day, rows, _ in table(page, "pipeline")}
     for one in (LAST.date(), LAST.date() - timedelta(days=EMPTY_DAYS[0])):
         rows = sum(len(session.events) for session in shop.sessions if session.start.date() == one)
         assert delivered[f"{one.day} {one:%B %Y}"] == rows
     late = {one.start.date() for one in shop.recent if one.start < datetime(*one.start.timetuple()[:3], 13, tzinfo=UTC)}
-    assert tiles["Hours with late events"].startswith(f"{len(late)} ")
+    assert tiles["Late hours"].startswith(f"{len(late)} ")
 
 
 def test_what_is_wrong_is_told_the_worst_first(shop: Shop) -> None:
@@ -580,7 +581,7 @@ def test_words_of_numbers() -> None:
 
 
 BROWSER, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-SWITCHES = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+SWITCHES = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"]
 
 
 class Browser:

@@ -25,6 +25,10 @@ LATE = timedelta(hours=3)
 """What happened so long before the hour of its file came late."""
 
 
+OLD = timedelta(days=1)
+"""A feed whose newest hour was so long ago may have stopped."""
+
+
 @dataclass(frozen=True)
 class Vital:
     """A web vital, and the ends of what is good and of what needs improvement (web.dev/vitals)."""
@@ -146,6 +150,8 @@ class Figures:
             elif feed.waiting_files:
                 behind = ago(timedelta(seconds=feed.lag_seconds or 0))
                 yield Notice("look", f"{feed.feed}: {count(feed.waiting_files, 'file')} wait, {behind} behind")
+        if now.newest_hour and self.written - now.newest_hour > OLD:
+            yield Notice("look", f"the newest published hour is {ago(self.written - now.newest_hour)} ago")
         if now.queued_loads:
             yield Notice("look", f"{count(now.queued_loads, 'load')} with {now.queued_rows:,} rows wait for a build")
         for found in now.rejected[:5]:
