@@ -26,13 +26,14 @@ $(VENV)/dev: requirements-dev.lock $(VENV)/ready
 	$(PIP) --no-deps --require-hashes -r $<
 	touch $@
 
-sync: $(VENV)/ready ## make a sample feed, load it hour by hour, build, and show what is there
+sync: $(VENV)/ready ## make a sample feed, load it hour by hour, build, show what is there, and write report.html
 	@test -e $(FEED)/done || for hour in 1 2 3 4 5 6; do \
 		$(BIN)/headrace sample $(FEED) --hours $$hour && $(BIN)/headrace sync $(FEED) --no-build || exit 1; done
 	@touch $(FEED)/done
 	@grep -qs ^headrace: profiles.yml ~/.dbt/profiles.yml || test -n "$$DBT_PROFILES_DIR" || cp -n profiles.example.yml profiles.yml
 	$(BIN)/headrace sync $(FEED)
 	@$(BIN)/headrace show
+	@$(BIN)/headrace report
 
 test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
@@ -40,8 +41,8 @@ test: setup ## run the tests
 test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on stand-ins for BigQuery, Snowflake and Redshift
 	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist loadgroup
 
-test-walks: setup ## install the wheel into an environment of its own, and do what people do in their first days
-	$(BIN)/python -m pytest -m "examples and not soak" tests/test_walks.py
+test-walks: setup ## do with the wheel what people do in their first days, and open the report in Debian's chromium
+	$(BIN)/python -m pytest -m "examples and not soak" tests/test_walks.py tests/test_report.py
 
 test-examples: setup $(VENV)-airflow/ready $(VENV)-dagster/ready ## run what examples/ has for cron, systemd, GitHub Actions, Airflow, Dagster and Docker
 	$(BIN)/python -m pytest -m examples tests/test_examples.py
@@ -76,4 +77,4 @@ lock: ## pin what pyproject.toml asks for, for every Python and platform it allo
 	$(LOCK) --group warehouses --extra bigquery --extra postgres --extra redshift --extra snowflake pyproject.toml -o requirements-warehouses.lock
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(VENV)-* .standins $(FEED) .headrace target logs headrace.duckdb*
+	rm -rf $(VENV) $(VENV)-* .standins $(FEED) .headrace target logs headrace.duckdb* report.html

@@ -60,6 +60,7 @@ HARSH_VARS: dict[str, Any] = {
     "min_event_time": "2030-01-01 00:00:00",
     "nobody_ids": ["ann", "bob", "customer-1", "u1", "u2", "1", "2"],
     "rejected_retention_days": 0,
+    "report_funnel": ["Cart", "Checkout"],
     "reporting_timezone": "Pacific/Kiritimati",
     "sequence_views": False,
 }

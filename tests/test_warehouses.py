@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 import pytest
 import standins
 import yaml
-from conftest import HOUR, TESTS, UNREAD, Warehouse, event, leave_out, leave_out_what_users_do, ndjson
+from conftest import HOUR, PROJECT, TESTS, UNREAD, Warehouse, event, leave_out, leave_out_what_users_do, ndjson
 from standins import StandIn
 from test_pages import URLS
 
@@ -517,6 +517,27 @@ def test_the_same_feed_gives_the_same_tables(
             assert dialects.unparsable(target, warehouse.type) == []
     if warehouse.log and warehouse.type == "redshift":
         assert "PASS-THROUGH" not in warehouse.log.read_text()
+
+
+@on("bigquery", "snowflake", "redshift", "postgres")
+def test_the_report_has_the_same_figures(warehouse: Remote, tmp_path: Path) -> None:
+    """Its whole page, without what says where and when it was written, and the queries, which name the schema."""
+    (tmp_path / "duckdb").mkdir()
+    pages = []
+    for one in (warehouse, Remote(tmp_path / "duckdb", None)):
+        one.headrace("sample", tmp_path / "feed", "--hours", "3", "--events-per-hour", "400")
+        one.sync(tmp_path / "feed")
+        out = one.project / "report.html"
+        (one.project / "dbt_project.yml").unlink()
+        text = (PROJECT / "dbt_project.yml").read_text(encoding="utf-8")
+        asked = text.replace("report_funnel: null", "report_funnel: [Home, Product, Cart]")
+        (one.project / "dbt_project.yml").write_text(asked, encoding="utf-8")
+        one.headrace("report", "--out", out)
+        page = out.read_text(encoding="utf-8")
+        assert "not in the warehouse" not in page
+        assert all(f'id="{section}"' in page for section in ("frustration", "events", "funnel", "retention"))
+        pages.append(re.sub("(?s)<header>.*</header>|<footer>.*</footer>|<pre.*?</pre>|[^<>]* ago</small>", "", page))
+    assert pages[0] == pages[1]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from rich.progress import (
 from rich.table import Table
 
 from .errors import HeadraceError
+from .visible import visible
 
 if TYPE_CHECKING:
     from .definitions.apply import Applied
@@ -47,10 +48,6 @@ if TYPE_CHECKING:
 
 # What loads or builds is imported by the command that needs it: dlt and dbt take seconds, and `--help` needs neither.
 
-UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
-
 for stream in (sys.stdout, sys.stderr):  # whatever the locale; in a test they may be other objects
     if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
         stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -62,10 +59,9 @@ errors = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 def plain(value: Any) -> str:
     """A value as text that can do nothing to a terminal, whoever made it: a visitor, or who names files.
 
-    What is no printable character is shown by its number: control characters with the escape sequences that they
-    begin, and what turns the direction of writing. Rich's own markup is taken as text.
+    Rich's own markup is taken as text.
     """
-    return escape(UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), str(value)))
+    return escape(visible(value))
 
 
 class Headrace(click.Group):
@@ -202,6 +198,7 @@ def main() -> None:
       headrace sample feed      make a believable feed to try things on
       headrace sync feed        load what is new in it, and run the dbt build
       headrace show             a first look at what is there now
+      headrace report           the same and more as an HTML file
 
     Where to is said once, in the profile that dbt_project.yml names; without one, in profiles.example.yml: one DuckDB
     file. `headrace init` makes a dbt project of your own, for vars and models.
@@ -458,6 +455,34 @@ def show(target: Any) -> None:
     for answer in ask(target):
         output.print(f"\n[bold]{answer.question}[/]")
         _print_table(answer.columns, answer.rows)
+
+
+@main.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default="report.html",
+    show_default=True,
+    help="The file to write.",
+)
+@click.option(
+    "--days",
+    type=click.IntRange(1, 366),
+    default=28,
+    show_default=True,
+    help="So many days up to that of the newest event, beside as many before.",
+)
+@on_target
+def report(target: Any, out: Path, days: int) -> None:
+    """Write what is published as one HTML file: to open, to mail, to print.
+
+    Whether the pipeline is well; users, sessions, pages, frustration, vitals, errors, retention; under each figure the
+    query behind it. The file asks nothing of the network.
+    """
+    from .report import report as write
+
+    write(target, out, days)
+    output.print(plain(f"the report is in {out.absolute()}"))
 
 
 @main.command()

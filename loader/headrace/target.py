@@ -117,6 +117,16 @@ def installed(project: Path, settings: Mapping[str, Any]) -> Path:
     return project / str(settings.get("packages-install-path", "dbt_packages")) / PACKAGE
 
 
+def var_of(target: Target, name: str) -> Any:
+    """What a var of the models is, as dbt finds it: of the call, of the project for the package, of the project."""
+    told = settings_of(target.project_dir).get("vars") or {}
+    own = told.get(PACKAGE)
+    for found in (target.vars, own if isinstance(own, dict) else {}, told):
+        if name in found:
+            return found[name]
+    return (settings_of(models()).get("vars") or {}).get(name)
+
+
 def home_of(project: Path) -> Path:
     """The folder of state: HEADRACE_HOME, else `.headrace` in the project, else a folder of the user's.
 
