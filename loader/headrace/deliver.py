@@ -15,7 +15,6 @@ from typing import Any
 import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
-from dlt.destinations.sql_client import DBApiCursorImpl
 
 from .errors import HeadraceError, LoadError, UsageError
 from .ledger import COMPLETE, QUEUED
@@ -227,16 +226,21 @@ class Source:
         return [*sorted(days), *[None for first, _ in found if first is None][:1]]
 
     def rows(self, parts: Sequence[str], order: str) -> pa.RecordBatchReader:
-        """The rows as the contract has them in files, a part after the other, each in order."""
+        """The rows as the contract has them in files, a part after the other, each in order.
+
+        Some clients hold a result as a whole: so a part is a day.
+        """
         return pa.RecordBatchReader.from_batches(self.schema, self._batches(parts, order))
 
     def _batches(self, parts: Sequence[str], order: str) -> Iterator[pa.RecordBatch]:
-        text = warehouse_of(self.target).json_text
-        columns = ", ".join(text.format(name) if name in PROPERTIES else name for name in self.schema.names)
+        warehouse = warehouse_of(self.target)
+        columns = ", ".join(
+            warehouse.json_text.format(name) if name in PROPERTIES else name for name in self.schema.names
+        )
         for part in parts:
             sql = f"select {columns} from {self.table} where {part} and {self._condition} order by {order}"
             with client_of(self.pipeline) as client, client.execute_query(sql, *self._loads) as cursor:
-                for arrays in _fetched(cursor):
+                for arrays in _fetched(cursor, warehouse.has_arrow):
                     yield pa.RecordBatch.from_arrays(
                         [_as_in_files(array, of) for array, of in zip(arrays, self.schema, strict=True)],
                         schema=self.schema,
@@ -253,9 +257,9 @@ class Source:
         return (self.since, self.until) if self.since else (self.until,)
 
 
-def _fetched(cursor: Any) -> Iterator[list[pa.Array]]:
-    """The columns of a result, some rows at a time: as Arrow where the driver has it."""
-    if type(cursor).iter_arrow is not DBApiCursorImpl.iter_arrow:
+def _fetched(cursor: Any, has_arrow: bool) -> Iterator[list[pa.Array]]:
+    """The columns of a result, some rows at a time."""
+    if has_arrow:
         for table in cursor.iter_arrow(chunk_size=FETCHED_ROWS):
             for batch in table.to_batches():
                 yield batch.columns

@@ -260,7 +260,11 @@ select
     case
         -- A request to do days again, which has a dash in its id, changes nothing here.
         when is_changed
-            then (select max(loads.load_id) from {{ ref('batch_loads') }} as loads where loads.load_id not like '%-%')
+            then (
+                select max(loads.load_id)
+                from {{ ref('batch_loads') }} as loads
+                where loads.load_id not like '%-%'
+            )
         else existing_changed_load_id
     end as _changed_load_id
 from changed

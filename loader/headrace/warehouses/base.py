@@ -41,6 +41,9 @@ class Warehouse(ABC):
     json_text: ClassVar[str] = "cast({} as varchar)"
     """The text of a column of JSON."""
 
+    has_arrow: ClassVar[bool] = False
+    """Whether its client has the rows as Arrow, exactly and some at a time."""
+
     statement_rows: ClassVar[int] = 500
     """How many rows an INSERT of the loader's own has: BigQuery takes 10,000 parameters."""
 

@@ -27,6 +27,8 @@ class DuckDB(Warehouse):
     dlt_settings: ClassVar = {"load.workers": 1}
     """Each worker would buffer a row group of its own."""
 
+    has_arrow: ClassVar = True
+
     statement_rows: ClassVar = 10_000
     """A parameter is a whole column."""
 
