@@ -315,8 +315,8 @@ def test_vitals_are_rated_by_day(shop: Shop) -> None:
     assert len(rated) == 3
     said = words(cards[0])
     assert f"{median(p75.values()) / 1000:.2f} s" in said
-    for rating, days in rated.items():
-        assert f"{days} day{'s' if days > 1 else ''} {rating}" in said
+    kinds = [f"{rated[rating]} {rating}" for rating in ("good", "needs improvement", "poor")]
+    assert f"Days: {', '.join(kinds)}" in said
 
 
 def percentile(values: list[float], fraction: float) -> float:
