@@ -315,8 +315,8 @@ def test_vitals_are_rated_by_day(shop: Shop) -> None:
     assert len(rated) == 3
     said = words(cards[0])
     assert f"{median(p75.values()) / 1000:.2f} s" in said
-    for rating, days in rated.items():
-        assert f"{days} day{'s' if days > 1 else ''} {rating}" in said
+    kinds = [f"{rated[rating]} {rating}" for rating in ("good", "needs improvement", "poor")]
+    assert f"Days: {', '.join(kinds)}" in said
 
 
 def percentile(values: list[float], fraction: float) -> float:
@@ -428,7 +428,7 @@ def test_what_is_wrong_is_told_the_worst_first(shop: Shop) -> None:
         Notice("bad", "gone, empty or unreadable: product_marts.users"),
         Notice("bad", "s3://feed can't be looked at: no such bucket"),
     ]
-    assert notices[3] == Notice("look", "2 rows rejected: not JSON, such as a.ndjson:7")
+    assert Notice("look", "2 rows rejected: not JSON, such as a.ndjson:7") in notices[3:]
     assert "model x: &lt;boom&gt;" in render(replace(shop.figures, status=now))
 
 

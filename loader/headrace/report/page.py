@@ -285,7 +285,7 @@ class Figures:
             f"{short(day)}: {f'{vital.shown(now[day])}, {RATINGS[kinds[day]]}' if day in now else 'none'}"
             for day in self.days
         ]
-        words = ", ".join(f"{count(days, 'day')} {RATINGS[kind]}" for kind, days in counts.items() if days)
+        words = ", ".join(f"{days} {RATINGS[kind]}" for kind, days in counts.items() if days)
         return {
             "vital": vital,
             "value": vital.shown(typical),

@@ -23,7 +23,8 @@ Row = dict[str, Any]
 WEEKS = 8
 """How many weeks of first sessions the retention has."""
 
-NEWEST = "select max(end_time) as newest_event from {marts}.sessions"
+NEWEST = "select max(end_time) as newest_event from {schema}.int_sessions"
+"""The table under `sessions`, which need not ask whose each of them is."""
 
 QUERIES = {
     "deliveries": """

@@ -42,7 +42,8 @@ class DuckDB(Warehouse):
         return self._opened(self.file)
 
     def _opened(self, path: Path, read_only: bool = False) -> AnyDestination:
-        config = {**SETTINGS, **(self.target.settings.get("config_options") or {})}
+        # Who asks the marts sorts and joins all of history, and needs what memory there is.
+        config = {**({} if read_only else SETTINGS), **(self.target.settings.get("config_options") or {})}
         credentials = {"read_only": read_only, "database": str(path), "global_config": config}
         return _as_dbt_names_it(credentials)
 
