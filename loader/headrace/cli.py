@@ -644,6 +644,38 @@ def _print_moves(applied: Applied, as_json: bool) -> None:
     )
 
 
+@main.group()
+def lake() -> None:
+    """What is delivered to a store, and who reads it there."""
+
+
+@lake.command()
+@click.argument("address")
+@click.option(
+    "--engine",
+    required=True,
+    type=click.Choice(["athena", "bigquery", "duckdb", "redshift", "snowflake", "spark", "trino"]),
+    help="Who is to read it.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    default="parquet",
+    show_default=True,
+    type=click.Choice(["parquet", "delta", "iceberg"]),
+    help="What `sync --to` writes there.",
+)
+def ddl(address: str, engine: str, file_format: Any) -> None:
+    """Print the SQL with which an engine reads what is delivered to ADDRESS.
+
+    Tables over what lies there, and views on them: events in its latest versions, live_events without what is
+    superseded, and the definitions. Nothing is asked of the store or of the engine.
+    """
+    from .stores.ddl import ddl as render
+
+    click.echo(render(engine, address, file_format), nl=False)
+
+
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--hours", default=6, show_default=True, type=click.IntRange(1), help="Hours of events.")
