@@ -1,0 +1,331 @@
+"""Delta and Iceberg tables as destinations, read by what did not write them wherever that is here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import forked
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import test_stores
+from conftest import event
+from headrace.errors import HeadraceError, UsageError
+from headrace.stores import Changes, Delivered
+from killer import Call
+from test_stores import S3, Azure, Store, ready, servers, store  # noqa: F401 (fixtures)
+
+deltalake = pytest.importorskip("deltalake", minversion="1.6", reason="deltalake 1.6 is not installed")
+
+ORIGIN = "duckdb:shop"
+FIRST, SECOND, THIRD = "1764273000.1234567", "1764276600.5", "1764280200.0"
+
+FILE = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("event_time", pa.string()),
+        ("processed_time", pa.string()),
+        ("updated_time", pa.int64()),
+        ("device_id", pa.int64()),
+        ("session_id", pa.int64()),
+        ("view_id", pa.int64()),
+        ("event_type", pa.string()),
+        ("event_properties", pa.string()),
+        ("source_type", pa.string()),
+        ("source_properties", pa.string()),
+    ]
+)
+"""Events in the types of the files, as the contract has them (1.1)."""
+
+PAGES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("id", "name", "description", "state", "created_time", "created_by")),
+        *((name, pa.string()) for name in ("modified_time", "modified_by", "fs_link_id")),
+        ("is_user_defined", pa.bool_()),
+        ("updated_time", pa.int64()),
+    ]
+)
+
+TIME = pa.timestamp("us", "UTC")
+TYPES = {
+    "event_id": pa.string(),
+    "event_time": TIME,
+    "processed_time": TIME,
+    "updated_time": TIME,
+    "device_id": pa.int64(),
+    "session_id": pa.int64(),
+    "view_id": pa.int64(),
+    "event_type": pa.string(),
+    "event_properties": pa.string(),
+    "source_type": pa.string(),
+    "source_properties": pa.string(),
+    "event_date": pa.date32(),
+}
+
+
+def on(day: int, event_id: str, **fields: Any) -> dict[str, Any]:
+    return event(event_id, event_time=f"2026-03-{day:02d}T12:00:00.123456Z", **fields)
+
+
+def nulled(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "event_type": None, "event_properties": None, "source_properties": None, "updated_time": 1}
+
+
+def changes(until: str, *rows: dict[str, Any], origin: str = ORIGIN, is_first: bool = False) -> Changes:
+    """What a build has changed in events; each row is a batch of its own."""
+    ordered = sorted(rows, key=lambda row: row["event_time"] or "")
+    batches = [pa.RecordBatch.from_pylist([row], FILE) for row in ordered]
+    days = {row["event_time"] and date.fromisoformat(row["event_time"][:10]) for row in rows}
+    reader = pa.RecordBatchReader.from_batches(FILE, batches)
+    return Changes("events", reader, Delivered(origin, until), list(days), is_first)
+
+
+def pages(until: str, *rows: dict[str, Any]) -> Changes:
+    reader = pa.Table.from_pylist(list(rows), PAGES).to_reader()
+    return Changes("page_definitions", reader, Delivered(ORIGIN, until), [], False)
+
+
+class Delta:
+    """Delta tables as readers see them."""
+
+    def __init__(self, address: Any, options: dict[str, str] | None = None) -> None:
+        from headrace.stores.delta import DeltaStore
+
+        self.address, self.options = str(address), options
+        self.store = DeltaStore(self.address)
+
+    def dataset(self, table: str = "events") -> ds.Dataset:
+        return self.table(table).to_pyarrow_dataset()
+
+    def table(self, table: str = "events") -> deltalake.DeltaTable:
+        return deltalake.DeltaTable(f"{self.address}/{table}", storage_options=self.options)
+
+    def files(self) -> dict[str, set[str]]:
+        """The files that a reader sees, by their day."""
+        found: dict[str, set[str]] = {}
+        for uri in self.table().file_uris():
+            found.setdefault(uri.split("event_date=")[1][:10], set()).add(uri)
+        return found
+
+
+KINDS = {"delta": Delta}
+
+
+@pytest.fixture(params=list(KINDS))
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    return KINDS[request.param](tmp_path / "lake")
+
+
+def rows(lake: Any, columns: str = "event_id, event_type", table: str = "events") -> list[tuple[Any, ...]]:
+    """What DuckDB sees, without the libraries that wrote it but for the list of files."""
+    seen = lake.dataset(table)
+    assert seen is not None
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'").fetchall()
+        return connection.execute(f"select {columns} from seen order by 1").fetchall()
+
+
+def test_a_table_holds_the_latest_version_of_each_event_in_the_types_of_the_contract(lake: Any) -> None:
+    lake.store.check()
+    assert lake.store.delivered("events") is None
+    old, late = on(1, "old", device_id=2**62 + 1), on(2, "changed", event_properties='{"é": 1.10}')
+    timeless = event("timeless", event_time=None)
+
+    first = changes(FIRST, old, late, on(2, "nulled"), timeless, is_first=True)
+    assert lake.store.write(first) == 4
+    assert lake.store.delivered("events") == Delivered(ORIGIN, FIRST)
+    second = changes(SECOND, {**late, "event_type": "tap"}, nulled(on(2, "nulled")), on(3, "new"))
+    assert lake.store.write(second) == 3
+    assert lake.store.delivered("events") == Delivered(ORIGIN, SECOND)
+
+    assert dict(zip(lake.dataset().schema.names, lake.dataset().schema.types, strict=True)) == TYPES
+    assert lake.dataset().schema.names == list(TYPES)
+    assert rows(lake) == [
+        ("changed", "tap"),
+        ("new", "click"),
+        ("nulled", None),
+        ("old", "click"),
+        ("timeless", "click"),
+    ]
+    at = datetime(2026, 3, 1, 12, 0, 0, 123456, UTC)
+    processed, updated = datetime(2026, 3, 2, 1, tzinfo=UTC), datetime(2026, 3, 2, 1, tzinfo=UTC)
+    found = rows(lake, "* exclude (event_properties, source_properties)")
+    assert found[3] == ("old", at, processed, updated, 2**62 + 1, 7, 70, "click", "web", date(2026, 3, 1))
+    assert found[4][:2] == ("timeless", None) and found[4][-1] is None
+    assert rows(lake, "event_id, event_properties, source_properties, updated_time")[0][1:3] == (
+        '{"é": 1.10}',
+        late["source_properties"],
+    )
+    assert rows(lake, "event_id, event_properties, updated_time")[2] == (
+        "nulled",
+        None,
+        datetime(1970, 1, 1, 0, 0, 0, 1000, UTC),
+    )
+
+
+def test_what_is_delivered_already_changes_nothing(lake: Any) -> None:
+    lake.store.write(changes(FIRST, on(1, "a"), on(2, "b"), is_first=True))
+    seen = lake.files()
+    assert lake.store.write(changes(FIRST, on(1, "a"), on(2, "b"), is_first=True)) == 0
+    assert lake.files() == seen
+    lake.store.write(changes(SECOND, on(1, "a"), on(2, "b")))  # the same rows once more
+    assert rows(lake) == [("a", "click"), ("b", "click")]
+
+
+def test_a_delivery_without_rows_is_written_down(lake: Any) -> None:
+    assert lake.store.write(changes(FIRST)) == 0
+    assert lake.store.delivered("events") == Delivered(ORIGIN, FIRST)
+    lake.store.write(changes(SECOND, on(1, "a")))
+    assert lake.store.write(changes(THIRD)) == 0
+    assert lake.store.delivered("events") == Delivered(ORIGIN, THIRD)
+    assert rows(lake) == [("a", "click")]
+
+
+def test_a_merge_leaves_the_files_of_other_days(lake: Any) -> None:
+    lake.store.write(changes(FIRST, *(on(day, f"e{day}") for day in range(1, 10)), event("t", event_time=None)))
+    before = lake.files()
+    assert len(before) == 10
+    lake.store.write(changes(SECOND, {**on(3, "e3"), "event_type": "tap"}, on(4, "new")))
+    after = lake.files()
+    assert {day for day in after if after[day] != before[day]} == {"2026-03-03", "2026-03-04"}
+    assert dict(rows(lake))["e3"] == "tap"
+    assert len(rows(lake)) == 11
+
+
+def test_an_event_that_gets_its_time_moves_to_its_day(lake: Any) -> None:
+    lake.store.write(changes(FIRST, nulled(event("a", event_time=None)), on(1, "b")))
+    lake.store.write(changes(SECOND, on(2, "a")))
+    assert rows(lake, "event_id, event_date") == [("a", date(2026, 3, 2)), ("b", date(2026, 3, 1))]
+
+
+def test_definitions_are_known_by_their_id(lake: Any) -> None:
+    page = {"id": "p1", "name": "Cart", "state": "active", "modified_time": "2026-01-02T00:00:00.000000Z"}
+    page |= {"is_user_defined": True, "updated_time": 1_772_413_200_000}
+    lake.store.write(pages(FIRST, page, {**page, "id": "p2"}))
+    lake.store.write(pages(SECOND, {**page, "state": "archived"}))
+    assert rows(lake, "id, state, is_user_defined, modified_time, updated_time", "page_definitions") == [
+        ("p1", "archived", True, datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 3, 2, 1, tzinfo=UTC)),
+        ("p2", "active", True, datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 3, 2, 1, tzinfo=UTC)),
+    ]
+    assert lake.store.delivered("page_definitions") == Delivered(ORIGIN, SECOND)
+    assert lake.store.delivered("events") is None
+
+
+def test_what_is_large_goes_in_pieces_and_only_the_last_one_says_delivered(
+    lake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headrace.stores.tables.PIECE_BYTES", 1)
+    lake.store.write(changes(FIRST, *(on(day, f"e{day}") for day in range(1, 5)), is_first=True))
+    assert lake.store.delivered("events") == Delivered(ORIGIN, FIRST)
+    lake.store.write(changes(SECOND, on(5, "e5"), on(1, "e1", event_type="tap"), on(2, "e2", event_type="tap")))
+    expected = [("e1", "tap"), ("e2", "tap"), ("e3", "click"), ("e4", "click"), ("e5", "click")]
+    assert rows(lake) == expected
+    assert lake.store.delivered("events") == Delivered(ORIGIN, SECOND)
+
+
+def test_another_warehouse_is_refused(lake: Any) -> None:
+    lake.store.write(changes(FIRST, on(1, "a")))
+    with pytest.raises(UsageError, match="follows duckdb:shop, not bigquery:other"):
+        lake.store.write(changes(SECOND, on(1, "b"), origin="bigquery:other"))
+    assert rows(lake) == [("a", "click")]
+
+
+def test_what_others_put_there_is_refused(lake: Any) -> None:
+    folder = Path(lake.address) / "events"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"a": [1]}), folder / "precious.parquet")
+    with pytest.raises(UsageError, match="holds what Headrace didn't put there"):
+        lake.store.check()
+    assert (folder / "precious.parquet").exists()
+
+
+def test_maintenance_compacts_and_removes_and_keeps_what_is_delivered(lake: Any) -> None:
+    for number, until in enumerate((FIRST, SECOND, THIRD)):
+        lake.store.write(changes(until, on(1, f"a{number}"), on(2, "changed", updated_time=number)))
+    stray = Path(lake.address) / "events/event_date=2026-03-01/stray.parquet"
+    stray.parent.mkdir(exist_ok=True, parents=True)
+    stray.write_bytes(b"of a delivery that was killed")
+    expected = rows(lake, "*")
+    assert len(expected) == 4
+
+    [kept] = lake.store.maintain(timedelta(days=7))
+    assert (kept.table, kept.removed) == ("events", 0)
+    assert rows(lake, "*") == expected and stray.exists()
+    [done] = lake.store.maintain(timedelta(0))
+    assert done.removed >= 1 and not stray.exists()
+    assert rows(lake, "*") == expected
+    assert {day: len(files) for day, files in lake.files().items()} == {"2026-03-01": 1, "2026-03-02": 1}
+    on_disk = {path.name for path in Path(lake.address).rglob("*.parquet") if "_delta_log" not in path.parts}
+    assert on_disk == {Path(name).name for files in lake.files().values() for name in files}
+    assert lake.store.delivered("events") == Delivered(ORIGIN, THIRD)
+    lake.store.write(changes("1764283800.7", on(2, "changed", event_type="tap")))
+    assert dict(rows(lake))["changed"] == "tap"
+
+
+# --- killed ---------------------------------------------------------------------------------------------------------
+
+DELIVERIES = (
+    (FIRST, (on(1, "a"), on(2, "b"), event("t", event_time=None))),
+    (SECOND, (on(1, "a", event_type="tap"), on(2, "c"), on(3, "d"))),
+)
+
+
+def deliver(arguments: list[str]) -> None:
+    """Deliver all, or be killed at the point that the last argument names."""
+    kind, address, point = arguments
+    if point != "none":
+        POINTS[kind][point].plant()
+    lake = KINDS[kind](address)
+    for until, some in DELIVERIES:
+        if (lake.store.delivered("events") or Delivered(ORIGIN, "")).until < until:
+            lake.store.write(changes(until, *some))
+
+
+POINTS: dict[str, dict[str, Call]] = {
+    "delta": {
+        "the table is there, its rows are not": Call("after", "headrace.stores.delta:DeltaStore._create"),
+        "the first rows are there": Call("after", "headrace.stores.delta:_append"),
+        "before a merge": Call("before", "headrace.stores.delta:_merge"),
+        "after a merge": Call("after", "headrace.stores.delta:_merge"),
+    },
+}
+
+
+def fork(kind: str, folder: Path, point: str) -> int:
+    process = forked.Process(deliver, [kind, folder / "lake", point], folder, dict(os.environ))
+    return process.end(60)
+
+
+@pytest.mark.parametrize(("kind", "point"), [(kind, point) for kind in POINTS for point in POINTS[kind]])
+def test_killed_and_run_again_the_table_is_as_undisturbed(kind: str, point: str, tmp_path: Path) -> None:
+    assert fork(kind, tmp_path, point) == -9
+    assert fork(kind, tmp_path, "none") == 0
+    lake = KINDS[kind](tmp_path / "lake")
+    assert rows(lake) == [("a", "tap"), ("b", "click"), ("c", "click"), ("d", "click"), ("t", "click")]
+    assert lake.store.delivered("events") == Delivered(ORIGIN, SECOND)
+
+
+# --- Delta's own ----------------------------------------------------------------------------------------------------
+
+
+def test_a_merge_scans_the_files_of_its_days_alone(tmp_path: Path) -> None:
+    lake = Delta(tmp_path)
+    lake.store.write(changes(FIRST, *(on(day, f"e{day}") for day in range(1, 31))))
+    lake.store.write(changes(SECOND, on(3, "e3", event_type="tap"), on(4, "new")))
+    done = lake.table().history(1)[0]
+    metrics = done["operationMetrics"]
+    assert done["operation"] == "MERGE"
+    assert (metrics["num_target_files_scanned"], metrics["num_target_files_skipped_during_scan"]) == (2, 28)
+
+
+@pytest.mark.parametrize("load", ["1764273000.1234567", "1764273000.5", "1764273000.0", "1764273000", "1.0000001"])
+def test_a_load_is_told_exactly(load: str, tmp_path: Path) -> None:
+    lake = Delta(tmp_path)
+    lake.store.write(changes(load, on(1, "a")))
+    assert lake.store.delivered("events") == Delivered(ORIGIN, load)
