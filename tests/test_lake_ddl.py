@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from conftest import event
 from headrace.cli import main
 from headrace.errors import UsageError
-from headrace.stores.ddl import ENGINES, EVENTS, ddl
+from headrace.stores.ddl import ENGINES, TABLES, ddl
 from sqlfluff.core import FluffConfig, Linter
 
 GRAMMARS = {"spark": "sparksql"}
@@ -158,12 +158,12 @@ def test_bigquerys_views_are_those_of_googles_analyzer():
     from standins.bigquery_analyzer import Analyzer
 
     types = {"text": "STRING", "bigint": "INT64", "boolean": "BOOL"}
-    columns = {name: types[kind] for name, kind in EVENTS.in_files.items()} | {"ingested_time": "STRING"}
+    columns = {name: types[kind] for name, kind in TABLES["events"].in_files.items()} | {"_file_name": "STRING"}
     nothing = dict.fromkeys(columns)
     rows = [
-        nothing | event("a", event_properties='{"n": 1}') | {"ingested_time": "2026-03-02 00:00:00"},
-        nothing | event("a", event_properties='{"n": 2}') | {"ingested_time": "2026-03-02 01:00:00"},
-        nothing | event("b", event_type=None, updated_time=None) | {"ingested_time": "2026-03-02 01:00:00"},
+        nothing | event("a", event_properties='{"n": 1}') | {"_file_name": f"{FIRST}/a"},
+        nothing | event("a", event_properties='{"n": 2}') | {"_file_name": f"{SECOND}/a"},
+        nothing | event("b", event_type=None, updated_time=None) | {"_file_name": f"{SECOND}/a"},
     ]
     analyzer = Analyzer()
     analyzer.add_rows("stored_events", columns, rows)

@@ -16,8 +16,9 @@ import pyarrow as pa
 
 from ..errors import UsageError
 from ..feed import EXTRAS, HOUR_FOLDER, shown
-from ..rows import EVENT_FIELDS, PROPERTIES, RAW_DEFINITIONS, RAW_EVENTS, TIME
+from ..rows import PROPERTIES
 from . import Format
+from .tables import DAY, SCHEMAS, TIME, key
 
 SCHEMA = "lake"
 """Where an engine has all of it."""
@@ -34,10 +35,10 @@ class Table:
     name: str
     folder: str
     """Where its files lie in the hive layout."""
-    key: str
     columns: dict[str, Kind]
+    """Those of a Delta or Iceberg table."""
     versions: tuple[str, ...]
-    """What decides between the versions of a row, before the hour's folder that they lie in."""
+    """What decides between the versions of a row, before the file that they lie in."""
 
     @property
     def in_files(self) -> dict[str, Kind]:
@@ -45,42 +46,23 @@ class Table:
         return {
             name: "bigint" if name == "updated_time" else "text" if kind in ("time", "json") else kind
             for name, kind in self.columns.items()
+            if name != DAY
         }
 
 
-KINDS: dict[pa.DataType, Kind] = {TIME: "time", pa.int64(): "bigint", pa.bool_(): "boolean"}
+KINDS: dict[pa.DataType, Kind] = {pa.int64(): "bigint", pa.bool_(): "boolean", pa.date32(): "date", TIME: "time"}
 
 
-def _kind(field: pa.Field) -> Kind:
-    return "json" if field.name in PROPERTIES else KINDS.get(field.type, "text")
+def _table(name: str, schema: pa.Schema) -> Table:
+    kinds = ((field.name, KINDS.get(field.type, "text")) for field in schema)
+    columns: dict[str, Kind] = {name: "json" if name in PROPERTIES else kind for name, kind in kinds}
+    if name == "events":
+        return Table(name, name, columns, ("updated_time", "processed_time"))
+    folder = f"configuration/{name.replace('_', '-')}"
+    return Table(name, folder, columns, ("updated_time", "modified_time"))
 
 
-EVENTS = Table(
-    "events",
-    "events",
-    "event_id",
-    {field.name: _kind(field) for field in RAW_EVENTS if field.name in EVENT_FIELDS},
-    ("updated_time", "processed_time"),
-)
-
-OF_PAGES = ("fs_link_id", "is_user_defined")
-"""What only the definition of a page has."""
-
-
-def _lookup(kind: str) -> Table:
-    fields = [field for field in RAW_DEFINITIONS if not field.name.startswith("_") and field.name != "content"]
-    columns = {field.name: _kind(field) for field in fields if field.name != "kind"}
-    return Table(
-        f"{kind}_definitions",
-        f"configuration/{kind}-definitions",
-        "id",
-        {name: type_ for name, type_ in columns.items() if kind == "page" or name not in OF_PAGES}
-        | {"updated_time": "time"},
-        ("updated_time", "modified_time"),
-    )
-
-
-TABLES = (EVENTS, *(_lookup(kind) for kind in ("page", "element", "event")))
+TABLES = {name: _table(name, schema) for name, schema in SCHEMAS.items()}
 
 PLACEHOLDERS = {
     "YOUR_ACCOUNT": "the storage account",
@@ -142,8 +124,8 @@ class Engine:
     stored_time = "{}"
     """A time of a table's column in UTC."""
     json = "{}"
-    hour = HOUR
-    """What sorts by the hour's folder."""
+    file = '"$path"'
+    """What has the path of a row's file, and in it the hour and the load."""
     view_end = ""
     has_catalog = True
     """Whether it reads Iceberg tables by their catalog, so that none is registered."""
@@ -209,13 +191,12 @@ class Engine:
 
     def columns(self, table: Table) -> dict[str, Kind]:
         """The columns of its view: a table has the day that it is partitioned by, too."""
-        day: dict[str, Kind] = {"event_date": "date"} if table is EVENTS and self.format != "parquet" else {}
-        return table.columns | day
+        return {name: kind for name, kind in table.columns.items() if name != DAY or self.format != "parquet"}
 
     def rank(self, table: Table, *more: str) -> str:
         """The place of a version among those of its row."""
-        order = [f"{name} desc nulls last" for name in table.versions] + [f"{name} desc" for name in (self.hour, *more)]
-        within = f"            partition by {table.key}\n            order by {', '.join(order)}"
+        order = [f"{name} desc nulls last" for name in table.versions] + [f"{name} desc" for name in (self.file, *more)]
+        within = f"            partition by {key(table.name)}\n            order by {', '.join(order)}"
         return f"row_number() over (\n{within}\n        )"
 
     def latest(self, table: Table) -> tuple[str, str]:
@@ -233,7 +214,7 @@ class Engine:
         """All statements in order, each without the semicolon."""
         yield from self.setup()
         make = {"parquet": self.files, "delta": self.delta, "iceberg": self.iceberg}[self.format]
-        for table in TABLES:
+        for table in TABLES.values():
             if made := make(table):
                 yield made
             yield from self.views(table)
@@ -244,7 +225,7 @@ class Engine:
         columns = self.columns(table)
         typed = _listed([self.cast(name, kind) for name, kind in columns.items()])
         yield self.view(table.name, f"{before}select\n{typed}\n{source}")
-        if table is EVENTS:
+        if table.name == "events":
             live = f"select\n{_listed(columns)}\nfrom {SCHEMA}.events\nwhere event_type is not null"
             yield self.view("live_events", live)
 
@@ -309,6 +290,7 @@ class BigQuery(Engine):
     millis = "timestamp_millis({})"
     json = "safe.parse_json({}, wide_number_mode => 'round')"
     has_catalog = False
+    file = "_file_name"
 
     def quoted(self, text: str) -> str:
         """With backslashes."""
@@ -354,6 +336,7 @@ class DuckDB(Engine):
     millis = "make_timestamptz({} * 1000)"
     json = "try_cast({} as json)"
     has_catalog = False
+    file = "filename"
 
     def reading(self, table: Table, source: str) -> str:
         """The statement that makes what the store holds of something that DuckDB reads."""
@@ -382,9 +365,9 @@ class DuckDB(Engine):
         """By the place of the latest version: no properties are sorted, and a filter by time is one on the files."""
         if self.format != "parquet":
             return super().latest(table)
-        place = ("filename", "file_row_number")
-        row, stored = f"({', '.join(place)})", self.stored(table)
-        ranked = f"    select {row}\n    from {stored}\n    qualify\n        {self.rank(table, *place)} = 1"
+        number = "file_row_number"
+        row, stored = f"({self.file}, {number})", self.stored(table)
+        ranked = f"    select {row}\n    from {stored}\n    qualify\n        {self.rank(table, number)} = 1"
         return "", f"from {stored}\nwhere {row} in (\n{ranked}\n)"
 
 
@@ -402,7 +385,6 @@ class Redshift(Engine):
     time = "cast({} as timestamptz)"
     millis = "timestamptz 'epoch' + {} * interval '0.001 second'"
     json = "case when can_json_parse({0}) then json_parse({0}) end"
-    hour = '"$path"'
     view_end = "\nwith no schema binding"
 
     def setup(self) -> Iterator[str]:
@@ -445,6 +427,7 @@ class Snowflake(Engine):
     stored_time = "cast(convert_timezone('UTC', {}) as timestamp_ntz)"
     json = "try_parse_json({})"
     has_catalog = False
+    file = "metadata$filename"
 
     def quoted(self, text: str) -> str:
         """With backslashes doubled, too."""
@@ -500,7 +483,7 @@ class Spark(Engine):
     time = "try_cast({} as timestamp)"
     millis = "timestamp_millis({})"
     json = "try_parse_json({})"
-    hour = "_metadata.file_path"
+    file = "_metadata.file_path"
 
     def quoted(self, text: str) -> str:
         """With backslashes."""
