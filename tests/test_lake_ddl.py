@@ -170,7 +170,7 @@ def test_bigquerys_views_are_those_of_googles_analyzer():
     [view] = [one for one in statements("bigquery", "gs", "parquet") if "view lake.events as" in one]
     query = view.partition(" as\n")[2].removesuffix(";\n").replace("lake.", "")
     found = analyzer.evaluate(
-        f"select event_id, event_type, string(event_time) as happened, string(updated_time) as updated,"
+        f"select event_id, event_type, string(event_time, 'UTC') as happened, string(updated_time, 'UTC') as updated,"
         f" json_value(event_properties, '$.n') as n from ({query}) order by event_id"
     )
     at = {"happened": "2026-03-02 00:00:00+00"}

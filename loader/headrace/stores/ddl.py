@@ -210,11 +210,11 @@ class Engine:
         """The statement that makes a view."""
         return f"create or replace view {SCHEMA}.{name} as\n{query}{self.view_end}"
 
-    def statements(self) -> Iterator[str]:
+    def statements(self, tables: Iterable[Table] = TABLES.values()) -> Iterator[str]:
         """All statements in order, each without the semicolon."""
         yield from self.setup()
         make = {"parquet": self.files, "delta": self.delta, "iceberg": self.iceberg}[self.format]
-        for table in TABLES.values():
+        for table in tables:
             if made := make(table):
                 yield made
             yield from self.views(table)
