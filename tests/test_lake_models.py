@@ -1,76 +1,36 @@
-"""dbt on the lake: the marts from what was delivered to a store are those of the warehouse that it came from."""
+"""dbt on the lake: the marts of what was delivered to a store are those of the warehouse that delivered it."""
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
-from conftest import HOUR, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, ndjson
+from conftest import TESTS, UNREAD, VIEWS, Warehouse, leave_out
 from headrace.sample import write_feed
-from test_stores import S3, Store, ready, servers
+from headrace.stores.tables import SCHEMAS
+from test_stores import BUCKET, S3, Store, ready, servers
 
 __all__ = ["servers"]
 
 LAKE = ("--profiles-dir", ".headrace", "--target", "lake", "--vars", "{managed_events: {schema: lake}}")
-MARTS = {
-    "sessions": "full_session_id",
-    "page_views": "full_session_id, start_time, event_id",
-    "pages": "page_id",
-    "users": "user_id",
-    "identifies": "event_id",
-}
-OF_A_BUILD = ("updated_time", "_invocation_id")
+HOURS = ("ingested_time=2026-03-02 00:00:00", "ingested_time=2026-03-02 01:00:00")
+MARTS = ("sessions", "page_views", "pages", "users", "identifies")
+OF_A_BUILD = {"updated_time", "_invocation_id"}
 """The columns that say when and by which build a row was written."""
 
-NULLED = "case when event_type is not null then {0} end as {0}"
 ISO = "strftime({0}, '%Y-%m-%dT%H:%M:%S.%fZ') as {0}"
-IN_FILES = ", ".join(
-    [
-        "event_id",
-        ISO.format("event_time"),
-        ISO.format("processed_time"),
-        "epoch_ms(updated_time) as updated_time",
-        "device_id, session_id, view_id, event_type",
-        "cast(event_properties as varchar) as event_properties",
-        "source_type",
-        "cast(source_properties as varchar) as source_properties",
-    ]
-)
-"""Events as the files of a delivery have them, by DuckDB and not by what delivers."""
-
-
-class Lake:
-    """What a warehouse delivers into a folder, and the models on it."""
-
-    def __init__(self, warehouse: Warehouse, **env: str) -> None:
-        self.warehouse = warehouse
-        self.folder = warehouse.project / "lake"
-        self.database = warehouse.project / "lake.duckdb"
-        warehouse.env |= {"HEADRACE_LAKE": str(self.folder), **env}
-        self.until = "2000-01-01"
-
-    def deliver(self, hour: int) -> Path:
-        """Copy what has changed since the last time into the folder of an hour."""
-        folder = self.folder / f"events/ingested_time=2026-03-02 {hour:02}:00:00"
-        folder.mkdir(parents=True)
-        with duckdb.connect(str(self.warehouse.database)) as connection:
-            connection.execute("set TimeZone = 'UTC'").fetchall()
-            changed = f"from product.events where updated_time > '{self.until}'"
-            connection.execute(
-                f"copy (select {IN_FILES} {changed} order by event_time) to '{folder}/1.parquet' (format parquet)"
-            ).fetchall()
-            [(self.until,)] = connection.execute("select max(updated_time) from product.events").fetchall()
-        return folder / "1.parquet"
-
-    def build(self) -> None:
-        excluded = [*UNREAD, TESTS, *[VIEWS] * self.database.exists()]
-        leave_out(self.warehouse.project, *excluded)
-        self.warehouse.dbt("build", *LAKE)
-
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return ask(self.database, sql)
+IN_FILES = f"""
+    event_id, {ISO.format("event_time")}, {ISO.format("processed_time")}, epoch_ms(updated_time) as updated_time,
+    device_id, session_id, view_id, event_type, cast(event_properties as varchar) as event_properties, source_type,
+    cast(source_properties as varchar) as source_properties
+"""
+"""Events as the files of a delivery have them, by DuckDB and not by what delivers them."""
 
 
 def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:
@@ -79,23 +39,133 @@ def ask(database: Path, sql: str) -> list[tuple[Any, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def marts(database: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of the marts; there are some."""
+def marts(database: Path) -> dict[str, list[str]]:
+    """The rows of each mart, of which there are some, in an order of their own."""
     found = {}
-    for mart, key in MARTS.items():
-        names = {name for name, *_ in ask(database, f"describe product_marts.{mart}")}
-        hidden = ", ".join(sorted(names & set(OF_A_BUILD)))
-        columns = f"* exclude ({hidden})" if hidden else "*"
-        found[mart] = ask(database, f"select {columns} from product_marts.{mart} order by {key}")
+    for mart in MARTS:
+        names = [name for name, *_ in ask(database, f"describe product_marts.{mart}") if name not in OF_A_BUILD]
+        found[mart] = sorted(map(repr, ask(database, f"select {', '.join(names)} from product_marts.{mart}")))
         assert found[mart], mart
     return found
 
 
-def test_the_marts_are_those_of_the_warehouse(warehouse, tmp_path):
-    feed = tmp_path / "feed"
-    write_feed(feed, 2, 300, 1)
-    warehouse.sync(feed)
-    lake = Lake(warehouse)
-    lake.deliver(0)
+@dataclass
+class Delivered:
+    """Two deliveries of a warehouse, and what its marts were at each."""
+
+    warehouse: Warehouse
+    files: list[Path]
+    marts: list[dict[str, list[str]]]
+
+
+@pytest.fixture(scope="module")
+def delivered(tmp_path_factory: pytest.TempPathFactory) -> Delivered:
+    folder = tmp_path_factory.mktemp("delivered")
+    warehouse = Warehouse(folder)
+    found = Delivered(warehouse, [], [])
+    until = "2000-01-01"
+    for hours in (2, 5):  # from the fourth on, a file is re-created
+        write_feed(folder / "feed", hours, 150, 1)
+        shutil.rmtree(folder / "feed/configuration", ignore_errors=True)  # managed mode reads no definitions
+        warehouse.sync(folder / "feed")
+        file = folder / f"{hours}.parquet"
+        changed = f"select {IN_FILES} from product.events where updated_time > '{until}' order by event_time"
+        ask(warehouse.database, f"copy ({changed}) to '{file}' (format parquet)")
+        [(until,)] = ask(warehouse.database, "select max(updated_time) from product.events")
+        found.files.append(file)
+        found.marts.append(marts(warehouse.database))
+    again = ask(
+        warehouse.database,
+        f"select count(*) filter (after.event_type is null), count(*) from '{found.files[0]}' as before"
+        f" inner join '{found.files[1]}' as after using (event_id)",
+    )
+    assert again[0][0] > 0, again  # some are superseded
+    assert found.marts[0] != found.marts[1]
+    return found
+
+
+class Lake:
+    """The models on a store, in a DuckDB file of their own."""
+
+    def __init__(self, delivered: Delivered, name: str, address: str | Path, format: str = "parquet") -> None:
+        self.warehouse = delivered.warehouse
+        self.database = self.warehouse.project / f"of_{name}.duckdb"
+        self.env = {
+            "HEADRACE_LAKE": str(address),
+            "HEADRACE_LAKE_FORMAT": format,
+            "HEADRACE_LAKE_DUCKDB": self.database.name,
+        }
+
+    def build(self, **env: str) -> None:
+        leave_out(self.warehouse.project, *UNREAD, TESTS, *[VIEWS] * self.database.exists())
+        before = self.warehouse.env
+        self.warehouse.env = before | self.env | env
+        try:
+            self.warehouse.dbt("build", "--exclude-resource-type", "unit_test", *LAKE)
+        finally:
+            self.warehouse.env = before
+
+
+def put(file: Path, prefix: Path, hour: str) -> None:
+    (prefix / "events" / hour).mkdir(parents=True)
+    shutil.copy(file, prefix / "events" / hour)
+
+
+def test_the_marts_of_a_folder_are_those_of_the_warehouse(delivered, tmp_path):
+    prefix = tmp_path / "it's a [lake]"
+    lake = Lake(delivered, "files", prefix)
+    for file, hour, expected in zip(delivered.files, HOURS, delivered.marts, strict=True):
+        put(file, prefix, hour)
+        lake.build()
+        assert marts(lake.database) == expected
+    [(batch, total)] = ask(
+        lake.database, "select (select count(*) from product.event_batch), count(*) from product.int_parsed_events"
+    )
+    assert pq.read_metadata(delivered.files[1]).num_rows <= batch < total  # the second was not all of it
+
+
+def test_the_marts_of_a_delta_table_are_those_of_the_warehouse(delivered, tmp_path):
+    deltalake = pytest.importorskip("deltalake", reason="deltalake is not installed")
+    table = tmp_path / "delta" / "events"
+    lake = Lake(delivered, "delta", table.parent, "delta")
+    for file in delivered.files:
+        typed = (
+            "select * replace (cast(event_time as timestamptz) as event_time, cast(processed_time as timestamptz) as"
+            " processed_time, make_timestamptz(updated_time * 1000) as updated_time),"
+            f" cast(left(event_time, 10) as date) as event_date from '{file}'"
+        )
+        with duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'").fetchall()
+            rows = connection.execute(typed).to_arrow_table().cast(SCHEMAS["events"])
+        if not table.exists():
+            deltalake.write_deltalake(str(table), rows, partition_by=["event_date"])
+            continue
+        merger = deltalake.DeltaTable(str(table)).merge(
+            rows, "target.event_id = source.event_id", source_alias="source", target_alias="target"
+        )
+        merger.when_matched_update_all().when_not_matched_insert_all().execute()
     lake.build()
-    assert marts(lake.database) == marts(warehouse.database)
+    assert marts(lake.database) == delivered.marts[1]
+
+
+@pytest.fixture
+def s3(servers: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    yield ready(servers(S3), monkeypatch)
+
+
+def test_the_marts_of_a_bucket_are_those_of_the_warehouse(delivered, s3):
+    for file, hour in zip(delivered.files, HOURS, strict=True):
+        s3.client().put_file(str(file), f"{BUCKET}/{s3.feed}/events/{hour}/1.parquet")
+    lake = Lake(delivered, "bucket", s3.address)
+    lake.build(**s3.environment())
+    assert marts(lake.database) == delivered.marts[1]
+
+
+def test_what_is_not_there_is_one_clear_line(delivered, tmp_path):
+    lake = Lake(delivered, "nothing", tmp_path / "nothing")
+    said = ""
+    with pytest.raises(AssertionError) as failed:
+        lake.build()
+    said = str(failed.value)
+    assert "nothing/events/ingested_time=*/*.parquet" in said
+    assert "Traceback" not in said

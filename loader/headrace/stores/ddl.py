@@ -72,7 +72,7 @@ PLACEHOLDERS = {
     "YOUR_EXTERNAL_VOLUME": "an external volume over the address",
     "YOUR_FIRST_HOUR": "the first hour that is there, such as 2026-03-02 00:00:00; each one since is looked for",
     "YOUR_METADATA_FILE": "the newest file of metadata; a table over it does not follow later deliveries",
-    "YOUR_NAMESPACE": "the namespace of the tables in the Iceberg catalog",
+    "YOUR_NAMESPACE": "the namespace of the tables in that catalog: the last part of the address",
     "YOUR_ROLE": "a role that may read the bucket and the Data Catalog",
     "YOUR_STORAGE_INTEGRATION": "a storage integration that allows the address",
 }

@@ -1,65 +1,88 @@
 """A plugin of dbt-duckdb: what a store holds as `lake.events`, for the models in managed mode.
 
-The SQL is that of `headrace lake ddl --engine duckdb`. As DuckDB's extensions may not be at hand, a file system of fsspec
+The views are those of `headrace lake ddl --engine duckdb`. DuckDB's extensions need not be there: fsspec's file system
 reads what is not on disk, and the tables' own libraries read Delta and Iceberg.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import duckdb
 from dbt.adapters.duckdb.plugins import BasePlugin
+from dbt_common.exceptions import DbtRuntimeError
 
-from ..feed import Feed
-from .ddl import TABLES, Address, DuckDB
+from ..errors import HeadraceError, UsageError
+from ..feed import Feed, shown
+from . import Format
+from .ddl import TABLES, Address, DuckDB, Table
 
-EVENTS = TABLES["events"]
+GIVEN = "stored_events_of_lake"
+"""What a connection knows the events of a Delta or Iceberg table by."""
 
 
 class Lake(DuckDB):
     """DuckDB, given by Python what it can't open itself."""
 
-    def __init__(self, address: str, format: Any) -> None:
-        super().__init__(Address.of(address), format)
-        self.typed = address
-        self.given: dict[str, Any] = {}
-        """What each connection must know, by the name that it has there. Opened once, so that a build sees one version."""
-        if format != "parquet":
-            self.given["stored_events_of_lake"] = (_delta if format == "delta" else _iceberg)(address)
+    def __init__(self, address: str, fmt: Format) -> None:
+        super().__init__(Address.of(address), fmt)
+        self.files_of = Feed.at(address).store if fmt == "parquet" and self.address.store else None
+        self.rows = None if fmt == "parquet" else _events(address, fmt)
+        """Opened once, so that a build sees one version of the table."""
 
-    def delta(self, table: Any) -> str:
+    def delta(self, table: Table) -> str:
         """By the library of Delta."""
-        return self.reading(table, next(iter(self.given)))
+        return self.reading(table, GIVEN)
 
-    iceberg = delta
+    def iceberg(self, table: Table) -> str:
+        """By the library of Iceberg."""
+        return self.reading(table, GIVEN)
 
     def ready(self, connection: Any) -> None:
-        """Make the views that lead to the store; only the events', as managed mode reads nothing else."""
-        if self.address.store and self.format == "parquet":
-            connection.register_filesystem(Feed.at(self.typed).store)
+        """Make the views that lead to the store; of events alone, as managed mode reads nothing else."""
+        if self.files_of is not None:
+            connection.register_filesystem(self.files_of)
         self.give(connection)
-        for statement in self.statements([EVENTS]):
+        for statement in self.statements([TABLES["events"]]):
             connection.execute(statement).fetchall()
 
     def give(self, connection: Any) -> None:
         """Have a connection know what the views read."""
-        for name, found in self.given.items():
-            connection.register(name, found)
+        if self.rows is not None:
+            connection.register(GIVEN, self.rows)
 
 
-def _delta(address: str) -> Any:
-    from deltalake import DeltaTable
+def _events(address: str, fmt: Format) -> Any:
+    """The events of a table as an Arrow dataset: DuckDB hands it the columns and the filters of a query."""
+    from .tables import Place, asking
 
+    if fmt != "delta":
+        raise UsageError(f"{shown(address)}: dbt on the lake reads parquet and delta, not {fmt}")
+    try:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+    except ImportError:
+        raise UsageError(f"{shown(address)}: Delta wants a package: pip install 'headrace[delta]'") from None
     from .delta import storage_options
-    from .tables import Place
 
     place = Place.at(address)
-    return DeltaTable(place.path("events"), storage_options=storage_options(place)).to_pyarrow_dataset()
+    path = place.path("events")
+    with asking(path):
+        try:
+            return DeltaTable(path, storage_options=storage_options(place)).to_pyarrow_dataset()
+        except TableNotFoundError:
+            raise UsageError(f"{path}: there is no Delta table: has anything been delivered there?") from None
 
 
-def _iceberg(address: str) -> Any:
-    raise NotImplementedError
+@contextmanager
+def _foreseen(address: str) -> Iterator[None]:
+    """Have dbt say in a line what is wrong with the store."""
+    try:
+        yield
+    except (HeadraceError, duckdb.Error) as error:
+        raise DbtRuntimeError(f"the lake {shown(address)}: {error}") from None
 
 
 class Plugin(BasePlugin):
@@ -67,11 +90,14 @@ class Plugin(BasePlugin):
 
     def initialize(self, plugin_config: dict[str, Any]) -> None:
         """Open the store."""
-        self._lake = Lake(plugin_config["address"], plugin_config.get("format", "parquet"))
+        self._address = str(plugin_config["address"])
+        with _foreseen(self._address):
+            self._lake = Lake(self._address, plugin_config.get("format", "parquet"))
 
     def configure_connection(self, conn: Any) -> None:
         """Make the views."""
-        self._lake.ready(conn)
+        with _foreseen(self._address):
+            self._lake.ready(conn)
 
     def configure_cursor(self, cursor: Any) -> None:
         """A cursor is a connection of its own."""
