@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import TESTS, UNREAD, VIEWS, Warehouse, leave_out
 from headrace.sample import write_feed
+from headrace.stores.plugin import by_ranges
 from headrace.stores.tables import SCHEMAS
 from test_stores import BUCKET, S3, Store, ready, servers
 
@@ -169,3 +171,13 @@ def test_what_is_not_there_is_one_clear_line(delivered, tmp_path):
     said = str(failed.value)
     assert "nothing/events/ingested_time=*/*.parquet" in said
     assert "Traceback" not in said
+
+
+def test_a_file_is_read_by_threads_at_the_same_time(s3):
+    """DuckDB has them share it: one seeks while the other is about to read."""
+    s3.client().pipe_file(f"{BUCKET}/digits", b"0123456789")
+    file = by_ranges(s3.client()).open(f"s3://{BUCKET}/digits", "rb")
+    file.seek(2)
+    with ThreadPoolExecutor() as other:
+        assert other.submit(lambda: (file.seek(7), file.read(9), file.read(9))).result() == (7, b"789", b"")
+    assert (file.read(3), file.tell()) == (b"234", 5)

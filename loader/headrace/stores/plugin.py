@@ -6,6 +6,7 @@ reads what is not on disk, and the tables' own libraries read Delta and Iceberg.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,12 +24,60 @@ GIVEN = "stored_events_of_lake"
 """What a connection knows the events of a Delta or Iceberg table by."""
 
 
+class File:
+    """A file of a store that threads read at the same time: each of them has a place of its own in it.
+
+    DuckDB shares one file among its threads, and has each of them seek before it reads.
+    """
+
+    def __init__(self, store: Any, path: str) -> None:
+        self._store, self._path = store, path
+        self._size: int = store.info(path)["size"]
+        self._place = threading.local()
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def seek(self, offset: int) -> int:
+        """Have this thread read from there on."""
+        self._place.offset = offset
+        return offset
+
+    def tell(self) -> int:
+        """Where this thread reads."""
+        return getattr(self._place, "offset", 0)
+
+    def read(self, count: int) -> bytes:
+        """The next bytes, by one request."""
+        begin = self.tell()
+        end = min(begin + count, self._size)
+        found: bytes = self._store.cat_file(self._path, start=begin, end=end) if begin < end else b""
+        self._place.offset = begin + len(found)
+        return found
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def by_ranges(store: Any) -> Any:
+    """The same store, opening each file as a `File`."""
+
+    class Store(type(store)):  # type: ignore[misc]
+        cachable = False
+
+        def open(self, path: str, *_: Any, **__: Any) -> File:
+            return File(self, path)
+
+    return Store(*store.storage_args, **store.storage_options)
+
+
 class Lake(DuckDB):
     """DuckDB, given by Python what it can't open itself."""
 
     def __init__(self, address: str, fmt: Format) -> None:
         super().__init__(Address.of(address), fmt)
-        self.files_of = Feed.at(address).store if fmt == "parquet" and self.address.store else None
+        self.files_of = by_ranges(Feed.at(address).store) if fmt == "parquet" and self.address.store else None
         self.rows = None if fmt == "parquet" else _events(address, fmt)
         """Opened once, so that a build sees one version of the table."""
 
