@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import duckdb
 import forked
@@ -14,12 +15,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-import test_stores
 from conftest import event
-from headrace.errors import HeadraceError, UsageError
+from headrace.errors import UsageError
 from headrace.stores import Changes, Delivered
 from killer import Call
-from test_stores import S3, Azure, Store, ready, servers, store  # noqa: F401 (fixtures)
+from test_stores import S3, Azure, Relay, Store, ready, servers  # noqa: F401 (a fixture)
 
 deltalake = pytest.importorskip("deltalake", minversion="1.6", reason="deltalake 1.6 is not installed")
 
@@ -112,6 +112,11 @@ class Delta:
         for uri in self.table().file_uris():
             found.setdefault(uri.split("event_date=")[1][:10], set()).add(uri)
         return found
+
+
+def seen_names(lake: Any) -> set[str]:
+    """The names, in the folder of the table, of the files that a reader sees."""
+    return {uri.split("/events/")[1] for uris in lake.files().values() for uri in uris}
 
 
 KINDS = {"delta": Delta}
@@ -329,3 +334,95 @@ def test_a_load_is_told_exactly(load: str, tmp_path: Path) -> None:
     lake = Delta(tmp_path)
     lake.store.write(changes(load, on(1, "a")))
     assert lake.store.delivered("events") == Delivered(ORIGIN, load)
+
+
+# --- in stores ------------------------------------------------------------------------------------------------------
+
+
+def start_where_asked(relay: Relay, status: int, body: bytes, headers: dict[str, str], cut: bool = False) -> None:
+    """Azurite lists a folder from its beginning, whatever `startFrom` says; delta-rs believes Azure to heed it."""
+    if first := parse_qs(urlsplit(relay.path).query).get("startFrom"):
+        blobs = rb"<Blob><Name>([^<]*)</Name>.*?</Blob>"
+        body = re.sub(blobs, lambda blob: blob[0] if blob[1] >= first[0].encode() else b"", body, flags=re.DOTALL)
+    answer(relay, status, body, headers, cut)
+
+
+answer = Relay.answer
+
+
+@pytest.fixture(params=[S3, Azure], ids=["s3", "azure"])
+def remote(request: pytest.FixtureRequest, servers: Any, monkeypatch: pytest.MonkeyPatch) -> Store:  # noqa: F811
+    monkeypatch.setattr(Relay, "answer", start_where_asked)
+    return ready(servers(request.param), monkeypatch)
+
+
+def test_delta_in_a_store_is_reached_as_a_feed_is(remote: Store) -> None:
+    from headrace.stores.delta import storage_options
+
+    lake = Delta(remote.address)
+    lake.options = storage_options(lake.store._place)
+    lake.address = lake.store._place.path("")[:-1]
+    lake.store.check()
+    lake.store.write(changes(FIRST, on(1, "a"), on(2, "b")))
+    assert lake.store.write(changes(SECOND, on(2, "b", event_type="tap"), on(3, "c"))) == 2
+    assert Delta(remote.address).store.delivered("events") == Delivered(ORIGIN, SECOND)
+    assert rows(lake) == [("a", "click"), ("b", "tap"), ("c", "click")]
+    [done] = lake.store.maintain(timedelta(0))
+    assert done.removed == 1
+    assert rows(lake) == [("a", "click"), ("b", "tap"), ("c", "click")]
+
+
+def test_killed_between_the_files_of_rows_and_their_commit(
+    servers: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    s3 = ready(servers(S3), monkeypatch)
+    lake = Delta(s3.address)
+    lake.store.write(changes(FIRST, *DELIVERIES[0][1]))
+    process = forked.Process(deliver, ["delta", s3.address, "none"], tmp_path, dict(os.environ))
+
+    def kill(method: str, path: str) -> Any:
+        if method == "PUT" and "/_delta_log/" in path:
+            process.process.kill()
+            return "drop"
+        return None
+
+    s3.wire.fault = kill
+    assert process.end(60) == -9
+    s3.wire.fault = lambda method, path: None
+    assert any(method == "PUT" and path.endswith(".parquet") for method, path in s3.wire.asked)
+    from headrace.stores.delta import storage_options
+
+    lake.options = storage_options(lake.store._place)
+    assert lake.store.delivered("events") == Delivered(ORIGIN, FIRST)
+    assert rows(lake) == [("a", "click"), ("b", "click"), ("t", "click")]
+    strays = {name for name in lake.store._place.files("events") if name.startswith("event_date=")} - seen_names(lake)
+    assert strays
+
+    deliver(["delta", s3.address, "none"])
+    assert rows(lake) == [("a", "tap"), ("b", "click"), ("c", "click"), ("d", "click"), ("t", "click")]
+    lake.store.maintain(timedelta(0))
+    assert {name for name in lake.store._place.files("events") if name.startswith("event_date=")} == seen_names(lake)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (S3.denied, "access denied"),
+        ((404, b"<Error><Code>NoSuchBucket</Code></Error>", {"Content-Type": "application/xml"}), "no such"),
+    ],
+    ids=["denied", "no bucket"],
+)
+def test_without_access_it_is_one_clear_line_before_anything_is_written(
+    fault: Any,
+    message: str,
+    servers: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    s3 = ready(servers(S3), monkeypatch)
+    lake = Delta(s3.address)
+    s3.wire.fault = lambda method, path: fault
+    with pytest.raises(UsageError, match=message) as raised:
+        lake.store.check()
+    assert "c2VjcmV0c2VjcmV0" not in str(raised.value) and "\n" not in str(raised.value)
