@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from conftest import event
+from click.testing import CliRunner
+from conftest import PROJECT, event
+from headrace.cli import main
 from headrace.errors import UsageError
 from headrace.stores import Changes, Delivered
 from killer import Call
@@ -300,6 +304,20 @@ def test_maintenance_compacts_and_removes_and_keeps_what_is_delivered(lake: Any)
     assert dict(rows(lake))["changed"] == "tap"
 
 
+def test_maintenance_is_a_command(lake: Any) -> None:
+    kind = "delta" if isinstance(lake, Delta) else "iceberg"
+    call = ["lake", "maintain", lake.address, "--format", kind]
+    nothing = CliRunner().invoke(main, call)
+    assert nothing.exit_code == 2
+    for number, until in enumerate((FIRST, SECOND)):
+        lake.store.write(changes(until, on(1, f"a{number}")))
+    assert CliRunner().invoke(main, [*call, "--keep", "5m"]).exit_code == 2
+    done = CliRunner().invoke(main, call)
+    assert done.exit_code == 0, done.output
+    assert re.search(r"events +\D+2 +\D+0", done.output), done.output
+    assert rows(lake) == [("a0", "click"), ("a1", "click")]
+
+
 # --- killed ---------------------------------------------------------------------------------------------------------
 
 DELIVERIES = (
@@ -378,6 +396,54 @@ def test_a_load_is_told_exactly(load: str, tmp_path: Path) -> None:
     lake = Delta(tmp_path)
     lake.store.write(changes(load, on(1, "a")))
     assert lake.store.delivered("events") == Delivered(ORIGIN, load)
+
+
+# --- by Spark -------------------------------------------------------------------------------------------------------
+
+SPARK = """
+import json, sys
+from pysail.spark import SparkConnectServer
+from pyspark.sql import SparkSession
+
+kind, place = sys.argv[1:]
+server = SparkConnectServer("127.0.0.1", 0)
+server.start(background=True)
+spark = SparkSession.builder.remote(f"sc://127.0.0.1:{server.listening_address[1]}").getOrCreate()
+spark.conf.set("spark.sql.session.timeZone", "UTC")
+spark.sql(f"create table events using {kind} location '{place}'")
+print(json.dumps(spark.table("events").dtypes))
+print(json.dumps([list(row) for row in spark.sql(
+    "select event_id, event_type, device_id, cast(event_time as string), cast(event_date as string) from events"
+    " where event_date = date '2026-03-01' or event_date is null order by 1").collect()]))
+"""
+
+
+@pytest.mark.examples
+def test_spark_reads_the_table_in_the_types_of_the_contract(lake: Any) -> None:
+    """By Sail, a Spark Connect server that shares no code with Spark, in an environment of its own (Makefile)."""
+    python = PROJECT / ".venv-spark" / "bin" / "python"
+    if not python.exists():
+        pytest.skip("pysail and pyspark-client are not installed in .venv-spark")
+    for until, some in DELIVERIES:
+        lake.store.write(changes(until, *some))
+    script = Path(lake.address).with_name("by_spark.py")  # pyspark looks for a Java where there is no file
+    script.write_text(SPARK)
+    said = subprocess.run(
+        [python, script, "delta" if isinstance(lake, Delta) else "iceberg", f"file://{lake.address}/events"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert said.returncode == 0, said.stderr
+    types, found = map(json.loads, said.stdout.splitlines()[-2:])
+    text, time = "string", "timestamp"
+    assert [tuple(one) for one in types] == list(
+        zip(TYPES, (text, time, time, time, *["bigint"] * 3, text, text, text, text, "date"), strict=True)
+    )
+    assert found == [
+        ["a", "tap", 2**60 + 1, "2026-03-01 12:00:00.123456", "2026-03-01"],
+        ["t", "click", 2**60 + 1, None, None],
+    ]
 
 
 # --- in stores ------------------------------------------------------------------------------------------------------
