@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from headrace.cli import main
 from headrace.errors import UsageError
 from headrace.stores import Changes, Delivered
 from killer import Call
-from test_stores import S3, Azure, Relay, Store, ready, servers  # noqa: F401 (a fixture)
+from test_stores import S3, Azure, Relay, Store, configure, ready, servers  # noqa: F401 (a fixture)
 
 deltalake = pytest.importorskip("deltalake", minversion="1.6", reason="deltalake 1.6 is not installed")
 
@@ -480,6 +481,53 @@ def test_delta_in_a_store_is_reached_as_a_feed_is(remote: Store) -> None:
     [done] = lake.store.maintain(timedelta(0))
     assert done.removed == 1
     assert rows(lake) == [("a", "click"), ("b", "tap"), ("c", "click")]
+
+
+def test_iceberg_in_a_store_is_reached_as_a_feed_is(
+    remote: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beside_the_wire = property(lambda store: f"http://127.0.0.1:{store.wire.upstream}")  # it can't relay in chunks
+    monkeypatch.setattr(type(remote), "url", beside_the_wire)
+    configure(monkeypatch, remote.environment())
+    monkeypatch.setenv("PYICEBERG_CATALOG__HEADRACE__URI", f"sqlite:///{tmp_path}/catalog.db")
+    lake = Iceberg(remote.address)
+    lake.store.check()
+    lake.store.write(changes(FIRST, on(1, "a"), on(2, "b")))
+    assert lake.store.write(changes(SECOND, on(2, "b", event_type="tap"), on(3, "c"))) == 2
+    assert Iceberg(remote.address).store.delivered("events") == Delivered(ORIGIN, SECOND)
+    assert rows(lake) == [("a", "click"), ("b", "tap"), ("c", "click")]
+    [done] = lake.store.maintain(timedelta(0))
+    assert done.removed >= 1
+    assert rows(lake) == [("a", "click"), ("b", "tap"), ("c", "click")]
+
+
+def test_what_the_catalogs_configuration_says_of_the_store_counts(
+    servers: Any,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    s3 = ready(servers(S3), monkeypatch)
+    monkeypatch.setenv("PYICEBERG_CATALOG__HEADRACE__URI", f"sqlite:///{tmp_path}/catalog.db")
+    monkeypatch.setenv("PYICEBERG_CATALOG__HEADRACE__S3__ENDPOINT", "http://127.0.0.1:9")
+    assert Iceberg(s3.address).store._catalog.properties["s3.endpoint"] == "http://127.0.0.1:9"
+    assert "s3.access-key-id" not in Iceberg(s3.address).store._catalog.properties
+
+
+def test_without_a_catalog_it_says_what_to_write_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("PYICEBERG_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="PYICEBERG_CATALOG__HEADRACE__URI=sqlite:"):
+        Iceberg(tmp_path / "lake").store.check()
+
+
+@pytest.mark.parametrize(("kind", "module"), [("delta", "deltalake"), ("iceberg", "pyiceberg.catalog")])
+def test_without_its_package_it_says_what_to_install(
+    kind: str, module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=re.escape(f"pip install 'headrace[{kind}]'")):
+        KINDS[kind](tmp_path)
 
 
 def test_killed_between_the_files_of_rows_and_their_commit(
