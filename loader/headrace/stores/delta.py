@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -97,12 +98,12 @@ class DeltaStore:
     def _table(self, name: str) -> DeltaTable | None:
         """A table of Headrace's, if there is one."""
         from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
 
         path = self._place.path(name)
-        with asking(path):
-            options = storage_options(self._place)
-            is_there = DeltaTable.is_deltatable(path, options)
-            table = DeltaTable(path, storage_options=options) if is_there else None
+        table = None
+        with asking(path), suppress(TableNotFoundError):
+            table = DeltaTable(path, storage_options=storage_options(self._place))
         if table is None:
             others = [file for file in self._place.files(name) if not file.startswith("_delta_log/")]
         else:
@@ -180,24 +181,23 @@ def _load(version: int) -> str:
 def storage_options(place: Place) -> dict[str, str]:
     """What delta-rs is told so that it logs in to the place as fsspec does."""
     found: dict[str, str | None] = {}
-    if place.cloud == "s3":
-        s3 = S3Login(place.store, place.feed.root.partition("/")[0])
-        keys = s3.keys or (None, None, None)
+    login = place.login
+    if isinstance(login, S3Login):
+        keys = login.keys
         found = {
-            "aws_endpoint_url": s3.endpoint,
-            "aws_region": s3.region,
-            "aws_skip_signature": None if s3.keys else "true",
+            "aws_endpoint_url": login.endpoint,
+            "aws_region": login.region,
+            "aws_skip_signature": None if keys else "true",
             "aws_conditional_put": "etag",
-            **dict(zip(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"), keys, strict=True)),
+            **dict(zip(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"), keys or (), strict=False)),
         }
-    elif place.cloud == "azure":
-        azure = AzureLogin(place.store)
+    elif isinstance(login, AzureLogin):
         found = {
-            "azure_storage_account_name": azure.account,
-            "azure_storage_account_key": azure.key,
-            "azure_storage_sas_key": azure.sas,
-            "azure_storage_token": azure.token,
-            "azure_storage_endpoint": azure.endpoint,
+            "azure_storage_account_name": login.account,
+            "azure_storage_account_key": login.key,
+            "azure_storage_sas_key": login.sas,
+            "azure_storage_token": login.token,
+            "azure_storage_endpoint": login.endpoint,
         }
     elif place.cloud == "gs":
         token = place.store.token

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
+import pyarrow.dataset
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
@@ -19,6 +20,7 @@ from ..errors import HeadraceError, UsageError
 from ..feed import Feed, shown
 from . import Format
 from .ddl import TABLES, Address, DuckDB, Table
+from .tables import SCHEMAS, Place, asking
 
 GIVEN = "stored_events_of_lake"
 """What a connection knows the events of a Delta or Iceberg table by."""
@@ -105,24 +107,40 @@ class Lake(DuckDB):
 
 def _events(address: str, fmt: Format) -> Any:
     """The events of a table as an Arrow dataset: DuckDB hands it the columns and the filters of a query."""
-    from .tables import Place, asking
+    found = (_delta if fmt == "delta" else _iceberg)(address)
+    if found is None:
+        raise UsageError("there is no such table: has anything been delivered there?")
+    return found
 
-    if fmt != "delta":
-        raise UsageError(f"{shown(address)}: dbt on the lake reads parquet and delta, not {fmt}")
+
+def _delta(address: str) -> Any:
     try:
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
     except ImportError:
-        raise UsageError(f"{shown(address)}: Delta wants a package: pip install 'headrace[delta]'") from None
+        raise UsageError("Delta wants a package: pip install 'headrace[delta]'") from None
     from .delta import storage_options
 
     place = Place.at(address)
     path = place.path("events")
-    with asking(path):
-        try:
-            return DeltaTable(path, storage_options=storage_options(place)).to_pyarrow_dataset()
-        except TableNotFoundError:
-            raise UsageError(f"{path}: there is no Delta table: has anything been delivered there?") from None
+    with asking(path), suppress(TableNotFoundError):
+        return DeltaTable(path, storage_options=storage_options(place)).to_pyarrow_dataset()
+    return None
+
+
+def _iceberg(address: str) -> Any:
+    from .iceberg import IcebergStore
+
+    store = Place.at(address).store
+    if (table := IcebergStore(address)._table("events")) is None:
+        return None
+    with asking(table.location()):
+        scan = table.scan()
+        tasks = list(scan.plan_files())
+        if not tasks or any(task.delete_files for task in tasks):  # others than Headrace delete so
+            return pyarrow.dataset.dataset(scan.to_arrow())
+        files = [store._strip_protocol(task.file.file_path) for task in tasks]
+        return pyarrow.dataset.dataset(files, SCHEMAS["events"], format="parquet", filesystem=store)
 
 
 @contextmanager

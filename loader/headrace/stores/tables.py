@@ -159,6 +159,13 @@ class Place:
         protocol = self.store.protocol if isinstance(self.store.protocol, str) else self.store.protocol[0]
         return CLOUDS.get(protocol)
 
+    @cached_property
+    def login(self) -> S3Login | AzureLogin | None:
+        """How one has logged in, where others can be told so."""
+        if self.cloud == "s3":
+            return S3Login(self.store, self.feed.root.partition("/")[0])
+        return AzureLogin(self.store) if self.cloud == "azure" else None
+
     def path(self, table: str) -> str:
         """The address of a table in full."""
         return f"{self.feed.prefix.rstrip('/')}/{table}"
@@ -215,7 +222,7 @@ class S3Login:
         is_amazons = re.fullmatch(r"https://s3(\.dualstack)?([.-][a-z0-9-]+)?\.amazonaws\.com(\.cn)?", url)
         return None if is_amazons else url
 
-    @property
+    @cached_property
     def region(self) -> str:
         """That of the bucket: s3fs follows a redirection to it, which others don't."""
         found = self.store.call_s3("head_bucket", Bucket=self.bucket).get("BucketRegion")
