@@ -6,15 +6,20 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pytest
-from conftest import TESTS, UNREAD, VIEWS, Warehouse, leave_out
+from conftest import TESTS, UNREAD, VIEWS, Warehouse, event, leave_out
 from headrace.sample import write_feed
-from headrace.stores.plugin import by_ranges
-from headrace.stores.tables import SCHEMAS
+from headrace.stores import Changes
+from headrace.stores import Delivered as Loaded
+from headrace.stores.iceberg import IcebergStore
+from headrace.stores.plugin import Plugin, by_ranges
+from headrace.stores.tables import DAY, SCHEMAS
 from test_stores import BUCKET, S3, Store, ready, servers
 
 __all__ = ["servers"]
@@ -24,6 +29,9 @@ HOURS = ("ingested_time=2026-03-02 00:00:00", "ingested_time=2026-03-02 01:00:00
 MARTS = ("sessions", "page_views", "pages", "users", "identifies")
 OF_A_BUILD = {"updated_time", "_invocation_id"}
 """The columns that say when and by which build a row was written."""
+
+FILE_TYPES = {"event_time": pa.string(), "processed_time": pa.string(), "updated_time": pa.int64()}
+"""Where the files of a delivery have another type than a table."""
 
 ISO = "strftime({0}, '%Y-%m-%dT%H:%M:%S.%fZ') as {0}"
 IN_FILES = f"""
@@ -179,3 +187,33 @@ def test_a_file_is_read_by_threads_at_the_same_time(s3):
     with ThreadPoolExecutor() as other:
         assert other.submit(lambda: (file.seek(7), file.read(9), file.read(9))).result() == (7, b"789", b"")
     assert (file.read(3), file.tell()) == (b"234", 5)
+
+
+def test_an_iceberg_table_is_read_by_its_catalog(tmp_path, monkeypatch):
+    pytest.importorskip("pyiceberg", reason="pyiceberg is not installed")
+    monkeypatch.setenv("PYICEBERG_CATALOG__HEADRACE__URI", f"sqlite:///{tmp_path}/catalog.db")
+    schema = pa.schema(
+        [(field.name, FILE_TYPES.get(field.name, field.type)) for field in SCHEMAS["events"] if field.name != DAY]
+    )
+    rows = [event("a"), event("b", event_type=None), event("c", event_time="2026-03-03T00:00:00.000000Z")]
+    changes = Changes(
+        "events",
+        pa.Table.from_pylist(rows, schema).to_reader(),
+        Loaded("duckdb:shop", "1764273000.1234567"),
+        [date(2026, 3, 2), date(2026, 3, 3)],
+        is_first=True,
+    )
+    IcebergStore(str(tmp_path / "shop")).write(changes)
+    plugin = Plugin("lake", {"address": str(tmp_path / "shop"), "format": "iceberg"})
+    with duckdb.connect(str(tmp_path / "x.duckdb")) as connection:
+        plugin.configure_connection(connection)
+        cursor = connection.cursor()
+        plugin.configure_cursor(cursor)
+        cursor.execute("set TimeZone = 'UTC'").fetchall()
+        found = "select event_id, cast(event_time as varchar), device_id, event_properties ->> '$.target.text'"
+        assert cursor.execute(f"{found} from lake.live_events order by 1").fetchall() == [
+            ("a", "2026-03-02 00:00:00+00", 2**60 + 1, "Buy"),
+            ("c", "2026-03-03 00:00:00+00", 2**60 + 1, "Buy"),
+        ]
+        assert cursor.execute("select count(*) from lake.events where event_date = '2026-03-02'").fetchall() == [(2,)]
+        cursor.close()
