@@ -230,6 +230,11 @@ class Engine:
             yield self.view("live_events", live)
 
 
+def _escaped(text: str) -> str:
+    """A string literal in which a backslash escapes."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def _listed(items: Iterable[str]) -> str:
     return ",\n".join(f"    {item}" for item in items)
 
@@ -247,7 +252,7 @@ class Athena(Engine):
 
     def quoted(self, text: str) -> str:
         """Hive's way, as an address is said in statements of Hive's alone."""
-        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return _escaped(text)
 
     def _external(self, table: Table, columns: str, location: str, **properties: str) -> str:
         listed = ",\n".join(f"    '{name}' = {value}" for name, value in properties.items())
@@ -294,7 +299,7 @@ class BigQuery(Engine):
 
     def quoted(self, text: str) -> str:
         """With backslashes."""
-        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return _escaped(text)
 
     def _external(
         self, table: Table, *options: str, columns: str = "", partitions: str = "", connects: bool = True
@@ -487,7 +492,7 @@ class Spark(Engine):
 
     def quoted(self, text: str) -> str:
         """With backslashes."""
-        return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return _escaped(text)
 
     def files(self, table: Table) -> str:
         """Over all folders, so that no hour need be added; REFRESH TABLE has a session see new ones."""
