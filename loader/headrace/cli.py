@@ -690,6 +690,61 @@ def _print_moves(applied: Applied, as_json: bool) -> None:
     )
 
 
+@main.group()
+def lake() -> None:
+    """What is delivered to a store, and who reads it there."""
+
+
+@lake.command()
+@click.argument("address")
+@click.option(
+    "--engine",
+    required=True,
+    type=click.Choice(["athena", "bigquery", "duckdb", "redshift", "snowflake", "spark", "trino"]),
+    help="Who is to read it.",
+)
+@click.option(
+    "--format",
+    "file_format",
+    default="parquet",
+    show_default=True,
+    type=click.Choice(["parquet", "delta", "iceberg"]),
+    help="What `sync --to` writes there.",
+)
+def ddl(address: str, engine: str, file_format: Any) -> None:
+    """Print the SQL with which an engine reads what is delivered to ADDRESS.
+
+    Tables over what lies there, and views on them: events in its latest versions, live_events without what is
+    superseded, and the definitions. Nothing is asked of the store or of the engine.
+    """
+    from .stores.ddl import ddl as render
+
+    click.echo(render(engine, address, file_format), nl=False)
+
+
+@lake.command()
+@click.argument("address")
+@click.option("--format", "kind", required=True, type=click.Choice(["delta", "iceberg"]), help="What the tables are.")
+@click.option("--keep", type=Duration(), default="7d", show_default=True, help="How long a replaced file stays.")
+def maintain(address: str, kind: str, keep: timedelta) -> None:
+    """Compact the tables at ADDRESS, and remove files that no reader needs any more: once a day.
+
+    Who reads an older version of a table needs the files that were replaced since; --keep is how long they stay, 1h at
+    least, as a sync under way has files that no table knows yet.
+    """
+    from .errors import UsageError
+    from .feed import shown
+    from .stores.delta import DeltaStore
+    from .stores.iceberg import IcebergStore
+
+    if keep < timedelta(hours=1):
+        raise UsageError("--keep is 1h at least: a sync under way has files that no table knows yet")
+    done = (DeltaStore(address) if kind == "delta" else IcebergStore(address)).maintain(keep)
+    if not done:
+        raise UsageError(f"{shown(address)}: no {kind} tables of Headrace there")
+    _print_table(["table", "compacted", "removed"], [(one.table, one.compacted, one.removed) for one in done])
+
+
 @main.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--hours", default=6, show_default=True, type=click.IntRange(1), help="Hours of events.")

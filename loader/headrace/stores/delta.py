@@ -1,0 +1,212 @@
+"""Delta tables, written by delta-rs: one commit is rows, and what is delivered by them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..feed import shown
+from . import Changes, Delivered
+from .tables import DAY, ORIGIN, SCHEMAS, AzureLogin, Maintained, Place, S3Login, asking, days_of, key, pieces
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
+
+LOADS = "headrace.loads"
+"""The application whose transactions the table counts (`txn` in Delta's protocol): no checkpoint and no maintenance
+drops the last one."""
+
+DECIMALS = 7
+"""Of a load's id, which is a time in seconds."""
+
+SETTINGS = {
+    # Not of the JSON, which nobody compares and the log would repeat for each file.
+    "delta.dataSkippingStatsColumns": "event_id,event_time,processed_time,updated_time,device_id,session_id,view_id,"
+    "event_type,source_type",
+}
+
+
+class DeltaStore:
+    """Delta tables in a folder or a bucket."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            import deltalake  # noqa: F401
+        except ImportError:
+            raise UsageError(f"{shown(address)}: Delta wants a package: pip install 'headrace[delta]'") from None
+        self._place = Place.at(address)
+        self.address = self._place.address
+
+    def check(self) -> None:
+        """Make sure that it can be listed, read and written, by delta-rs too, and that the tables are Headrace's.
+
+        Raises:
+            UsageError: it can't, until somebody changes something; or what is there is somebody else's.
+            LoadError: it can't be reached just now.
+        """
+        self._place.probe()
+        for table in SCHEMAS:
+            self._table(table)
+
+    def delivered(self, table: str) -> Delivered | None:
+        """What was delivered of a table; None for nothing."""
+        if (found := self._table(table)) is None or (version := found.transaction_version(LOADS)) is None:
+            return None
+        return Delivered(found.metadata().configuration[ORIGIN], _load(version))
+
+    def write(self, changes: Changes) -> int:
+        """Write the changes and, in the last of their commits, what is delivered by that; return how many rows."""
+        if self.delivered(changes.table) == changes.delivered:
+            return 0
+        found = self._table(changes.table) or self._create(changes)
+        if (origin := found.metadata().configuration[ORIGIN]) != changes.delivered.origin:
+            raise UsageError(f"{self._place.path(changes.table)} follows {origin}, not {changes.delivered.origin}")
+        is_empty = not found.file_uris()
+        count = 0
+        for rows, is_last in pieces(changes):
+            table = self._table(changes.table) if count else found  # credentials may last shorter than all pieces
+            assert table  # noqa: S101
+            with asking(self._place.path(changes.table)):
+                done = _done(changes.delivered) if is_last else None
+                if is_empty or not rows.num_rows:  # a merge of nothing commits nothing
+                    _append(table, rows, done)
+                else:
+                    _merge(table, rows, key(changes.table), done)
+            count += rows.num_rows
+        return count
+
+    def maintain(self, keep: timedelta) -> list[Maintained]:
+        """Make few large files of many small ones, and remove those that no version needs that is younger than `keep`.
+
+        What a killed delivery left is removed with them once it is as old.
+        """
+        return [self._maintain(name, table, keep) for name in SCHEMAS if (table := self._table(name))]
+
+    def _maintain(self, name: str, table: DeltaTable, keep: timedelta) -> Maintained:
+        with asking(self._place.path(name)):
+            found = table.optimize.compact(writer_properties=_zstd())
+            hours = int(keep.total_seconds() // 3600)
+            removed = table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
+            table.create_checkpoint()
+            table.cleanup_metadata()
+        return Maintained(name, found["numFilesRemoved"], len(removed))
+
+    def _table(self, name: str) -> DeltaTable | None:
+        """A table of Headrace's, if there is one."""
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        path = self._place.path(name)
+        table = None
+        with asking(path), suppress(TableNotFoundError):
+            table = DeltaTable(path, storage_options=storage_options(self._place))
+        if table is None:
+            others = [file for file in self._place.files(name) if not file.startswith("_delta_log/")]
+        else:
+            others = [] if ORIGIN in table.metadata().configuration else ["a Delta table"]
+        if others:
+            raise UsageError(
+                f"{path} holds what Headrace didn't put there ({others[0]}): name another folder or prefix"
+            )
+        return table
+
+    def _create(self, changes: Changes) -> DeltaTable:
+        from deltalake import DeltaTable
+
+        is_events = changes.table == "events"
+        path = self._place.path(changes.table)
+        with asking(path):
+            return DeltaTable.create(
+                path,
+                SCHEMAS[changes.table],
+                partition_by=[DAY] if is_events else None,
+                configuration={ORIGIN: changes.delivered.origin, **(SETTINGS if is_events else {})},
+                storage_options=storage_options(self._place),
+                raise_if_key_not_exists=False,
+            )
+
+
+def _append(table: DeltaTable, rows: pa.Table, done: CommitProperties | None) -> None:
+    from deltalake import write_deltalake
+
+    write_deltalake(table, rows, mode="append", writer_properties=_zstd(), commit_properties=done)
+
+
+def _merge(table: DeltaTable, rows: pa.Table, id_: str, done: CommitProperties | None) -> None:
+    """Files of other days are neither read nor written, as the days are in the predicate as they are.
+
+    The partition without a day is always looked at: what came without a time may have got one.
+    """
+    predicate = f"target.{id_} = source.{id_}"
+    if DAY in rows.column_names:
+        days = ", ".join(f"date '{day}'" for day in days_of(rows))
+        within = f"target.{DAY} in ({days}) or " if days else ""
+        predicate = f"({within}target.{DAY} is null) and {predicate}"
+    merger = table.merge(
+        rows, predicate, source_alias="source", target_alias="target", writer_properties=_zstd(), commit_properties=done
+    )
+    merger.when_matched_update_all().when_not_matched_insert_all().execute()
+
+
+def _zstd() -> WriterProperties:
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="ZSTD")
+
+
+def _done(delivered: Delivered) -> CommitProperties:
+    from deltalake import CommitProperties, Transaction
+
+    return CommitProperties(app_transactions=[Transaction(LOADS, _version(delivered.until))])
+
+
+def _version(load: str) -> int:
+    """A load's id as the integer that Delta wants: in order as the ids are, and with the number of its decimals."""
+    decimals = len(load.partition(".")[2])
+    version = int(Decimal(load).scaleb(DECIMALS)) * 10 + decimals
+    if decimals > DECIMALS or _load(version) != load:
+        raise UsageError(f"{load}: a load has an id such as 1764273000.1234567")
+    return version
+
+
+def _load(version: int) -> str:
+    scaled, decimals = divmod(version, 10)
+    return f"{Decimal(scaled).scaleb(-DECIMALS):.{decimals}f}"
+
+
+def storage_options(place: Place) -> dict[str, str]:
+    """What delta-rs is told so that it logs in to the place as fsspec does."""
+    found: dict[str, str | None] = {}
+    login = place.login
+    if isinstance(login, S3Login):
+        keys = login.keys
+        found = {
+            "aws_endpoint_url": login.endpoint,
+            "aws_region": login.region,
+            "aws_skip_signature": None if keys else "true",
+            "aws_conditional_put": "etag",
+            **dict(zip(("aws_access_key_id", "aws_secret_access_key", "aws_session_token"), keys or (), strict=False)),
+        }
+    elif isinstance(login, AzureLogin):
+        found = {
+            "azure_storage_account_name": login.account,
+            "azure_storage_account_key": login.key,
+            "azure_storage_sas_key": login.sas,
+            "azure_storage_token": login.token,
+            "azure_storage_endpoint": login.endpoint,
+        }
+    elif place.cloud == "gs":
+        token = place.store.token
+        found = {
+            "google_service_account": token if isinstance(token, str) and token.endswith(".json") else None,
+            "google_skip_signature": "true" if token == "anon" else None,  # noqa: S105
+        }
+    endpoint = found.get("aws_endpoint_url") or found.get("azure_storage_endpoint") or ""
+    return {
+        **{name: value for name, value in found.items() if value},
+        **({"allow_http": "true"} if endpoint.startswith("http://") else {}),
+    }

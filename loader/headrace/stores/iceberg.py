@@ -1,0 +1,265 @@
+"""Iceberg tables, written by pyiceberg through a catalog: one commit is rows, and what is delivered by them."""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..errors import HeadraceError, UsageError
+from ..feed import _modified, shown
+from . import Changes, Delivered
+from .tables import (
+    DAY,
+    ORIGIN,
+    SCHEMAS,
+    SMALL_BYTES,
+    AzureLogin,
+    Maintained,
+    Place,
+    S3Login,
+    asking,
+    days_of,
+    key,
+    pieces,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.table import Table
+
+UNTIL = "headrace.until"
+"""The property of a table that says which load is the newest that is delivered."""
+
+CATALOG = "headrace"
+"""The catalog of pyiceberg's configuration that is used; where there is none of this name, its default."""
+
+SETTINGS = {
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+}
+"""Each commit writes what the table is anew; only so many of these files stay."""
+
+HOW = (
+    "~/.pyiceberg.yaml or the environment names no catalog: for one in a file, "
+    "PYICEBERG_CATALOG__HEADRACE__URI=sqlite:////path/catalog.db; for a REST catalog, its https:// address"
+)
+
+
+class IcebergStore:
+    """Iceberg tables in a folder or a bucket, in a namespace of the name of the folder."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            import pyiceberg.catalog  # noqa: F401
+        except ImportError:
+            raise UsageError(f"{shown(address)}: Iceberg wants a package: pip install 'headrace[iceberg]'") from None
+        self._place = Place.at(address)
+        self.address = self._place.address
+        self._namespace = self._place.feed.prefix.rstrip("/").rpartition("/")[2]
+
+    def check(self) -> None:
+        """Make sure that it can be listed, read and written, that there is a catalog, and the tables are Headrace's.
+
+        Raises:
+            UsageError: it can't, until somebody changes something; or what is there is somebody else's.
+            LoadError: it can't be reached just now.
+        """
+        self._place.probe()
+        for table in SCHEMAS:
+            self._table(table)
+
+    def delivered(self, table: str) -> Delivered | None:
+        """What was delivered of a table; None for nothing."""
+        found = self._table(table)
+        if found is None or UNTIL not in found.properties:
+            return None
+        return Delivered(found.properties[ORIGIN], found.properties[UNTIL])
+
+    def write(self, changes: Changes) -> int:
+        """Write the changes and, in the last of their commits, what is delivered by that; return how many rows."""
+        if self.delivered(changes.table) == changes.delivered:
+            return 0
+        table = self._table(changes.table) or self._create(changes)
+        if (origin := table.properties[ORIGIN]) != changes.delivered.origin:
+            raise UsageError(f"{table.location()} follows {origin}, not {changes.delivered.origin}")
+        is_empty = table.current_snapshot() is None
+        count = 0
+        for rows, is_last in pieces(changes):
+            with asking(table.location()):
+                until = changes.delivered.until if is_last else None
+                table = _commit(table, rows, None if is_empty else _matching(rows, key(changes.table)), until)
+            count += rows.num_rows
+        return count
+
+    def maintain(self, keep: timedelta) -> list[Maintained]:
+        """Make few large files of many small ones, and remove those that no snapshot needs that is younger than `keep`.
+
+        What a killed delivery left is removed with them once it is as old.
+        """
+        return [self._maintain(name, table, keep) for name in SCHEMAS if (table := self._table(name))]
+
+    def _maintain(self, name: str, table: Table, keep: timedelta) -> Maintained:
+        with asking(table.location()):
+            compacted = _compact(table)
+            until = datetime.now(UTC) - keep
+            table.maintenance.expire_snapshots().older_than(until.replace(tzinfo=None)).commit()
+            table.refresh()
+            needed = _needed(table)
+        files = self._place.files(name)
+        strays = [
+            info
+            for file, info in files.items()
+            if file not in needed and (_modified(info) or datetime.now(UTC)) < until
+        ]
+        self._place.remove(strays)
+        return Maintained(name, compacted, len(strays))
+
+    @cached_property
+    def _catalog(self) -> Catalog:
+        from pyiceberg.catalog import load_catalog
+        from pyiceberg.utils.config import Config
+
+        with asking(f"{self.address}: the catalog"):
+            config = Config()
+            name = CATALOG if config.get_catalog_config(CATALOG) else config.get_default_catalog_name()
+            said: dict[str, Any] = config.get_catalog_config(name) or {}
+            if not said:
+                raise UsageError(f"{self.address}: {HOW}")
+            catalog = load_catalog(name, **{**_properties(self._place, said), **said})
+            catalog.create_namespace_if_not_exists((self._namespace,))
+            return catalog
+
+    def _location(self, name: str) -> str:
+        path = self._place.path(name)
+        return f"file://{path}" if self._place.feed.is_local else path
+
+    def _table(self, name: str) -> Table | None:
+        """A table of Headrace's, if there is one."""
+        from pyiceberg.exceptions import NoSuchTableError
+
+        full, location = f"{self._namespace}.{name}", self._location(name)
+        try:
+            with asking(f"{self.address}: the catalog's {full}"):
+                table = self._catalog.load_table((self._namespace, name))
+        except HeadraceError as error:
+            if not isinstance(error.__cause__, NoSuchTableError):
+                raise
+            # A kill while the table was made leaves a file of metadata/ that no catalog knows.
+            if others := [file for file in self._place.files(name) if not file.startswith("metadata/")]:
+                raise UsageError(
+                    f"{location} holds files ({others[0]}), and the catalog has no table {full}: "
+                    "name another prefix, or the catalog that has it"
+                ) from None
+            return None
+        if table.location().rstrip("/") != location or ORIGIN not in table.properties:
+            raise UsageError(
+                f"the catalog has a {full} that Headrace didn't make there ({table.location()}): name another prefix"
+            )
+        return table
+
+    def _create(self, changes: Changes) -> Table:
+        location = self._location(changes.table)
+        with asking(location):
+            transaction = self._catalog.create_table_transaction(
+                (self._namespace, changes.table),
+                SCHEMAS[changes.table],
+                location=location,
+                properties={ORIGIN: changes.delivered.origin, **SETTINGS},
+            )
+            if changes.table == "events":
+                with transaction.update_spec() as spec:
+                    spec.add_identity(DAY)
+            return transaction.commit_transaction()
+
+
+def _commit(table: Table, rows: pa.Table, replaced: BooleanExpression | None, until: str | None) -> Table:
+    """One commit that takes rows out, puts rows in, and says what is delivered."""
+    transaction = table.transaction()
+    if rows.num_rows and replaced is not None:
+        with warnings.catch_warnings(action="ignore"):  # it warns where there are none
+            transaction.delete(replaced)
+    if rows.num_rows:
+        transaction.append(rows)
+    if until:
+        transaction.set_properties({UNTIL: until})
+    return transaction.commit_transaction()
+
+
+def _matching(rows: pa.Table, id_: str) -> BooleanExpression:
+    """The rows that these replace. Files of other days are neither read nor written, as the days are in it as they are.
+
+    The partition without a day is always looked at: what came without a time may have got one.
+    """
+    from pyiceberg.expressions import And, In, IsNull, Or
+
+    ids = In(id_, rows[id_].to_pylist())
+    if DAY not in rows.column_names:
+        return ids
+    return And(Or(In(DAY, days_of(rows)), IsNull(DAY)), ids)
+
+
+def _compact(table: Table) -> int:
+    """Write each day that has several small files anew, a day at a time; return how many files there were."""
+    from pyiceberg.expressions import AlwaysTrue, EqualTo, IsNull
+
+    by_day: dict[Any, list[int]] = defaultdict(list)
+    for task in table.scan().plan_files():
+        by_day[task.file.partition[0] if DAY in table.schema().column_names else ...].append(
+            task.file.file_size_in_bytes
+        )
+    compacted = 0
+    for day, sizes in by_day.items():
+        if len(sizes) == 1 or sum(sizes) / len(sizes) >= SMALL_BYTES:
+            continue
+        if day is ...:
+            within: BooleanExpression = AlwaysTrue()
+        else:
+            within = IsNull(DAY) if day is None else EqualTo(DAY, date(1970, 1, 1) + timedelta(day))
+        table.overwrite(table.scan(within).to_arrow(), within)
+        compacted += len(sizes)
+    return compacted
+
+
+def _needed(table: Table) -> set[str]:
+    """The files of all snapshots that are left, by their names in the table's folder."""
+    needed = {table.metadata_location, *(entry.metadata_file for entry in table.metadata.metadata_log)}
+    seen = set()
+    for snapshot in table.metadata.snapshots:
+        needed.add(snapshot.manifest_list)
+        for manifest in snapshot.manifests(table.io):
+            if manifest.manifest_path not in seen:
+                seen.add(manifest.manifest_path)
+                needed |= {entry.data_file.file_path for entry in manifest.fetch_manifest_entry(table.io)}
+    return {name.removeprefix(f"{table.location().rstrip('/')}/") for name in needed | seen}
+
+
+def _properties(place: Place, said: dict[str, Any]) -> dict[str, str]:
+    """What pyiceberg is told so that it logs in to the place as fsspec does; nothing where it is configured itself."""
+    found: dict[str, str | None] = {}
+    login = place.login
+    if isinstance(login, S3Login):
+        keys = login.keys
+        found = {
+            "s3.endpoint": login.endpoint,
+            "s3.region": login.region,
+            "s3.anonymous": None if keys else "true",
+            **dict(zip(("s3.access-key-id", "s3.secret-access-key", "s3.session-token"), keys or (), strict=False)),
+        }
+    elif isinstance(login, AzureLogin):
+        found = {
+            "adls.connection-string": place.store.connection_string,
+            "adls.account-name": login.account,
+            "adls.account-key": login.key,
+            "adls.sas-token": login.sas,
+            "adls.token": login.token,
+        }
+    elif place.cloud == "gs":
+        found = {"gcs.oauth2.token": getattr(place.store.credentials.credentials, "token", None)}
+    if any(name.partition(".")[0] in ("s3", "adls", "gcs") for name in said):
+        return {}
+    return {name: value for name, value in found.items() if value}
