@@ -66,6 +66,7 @@ class DeltaStore:
         found = self._table(changes.table) or self._create(changes)
         if (origin := found.metadata().configuration[ORIGIN]) != changes.delivered.origin:
             raise UsageError(f"{self._place.path(changes.table)} follows {origin}, not {changes.delivered.origin}")
+        # Asked of the table, as a first delivery may have been killed when it was half done.
         is_empty = not found.file_uris()
         count = 0
         for rows, is_last in pieces(changes):

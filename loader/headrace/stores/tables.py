@@ -71,7 +71,7 @@ SMALL_BYTES = 32 * 2**20
 CLOUDS = {"s3": "s3", "gs": "gs", "abfs": "azure"}
 """The stores that both formats can be written to beside the disk, by what fsspec calls them first."""
 
-DENIED = re.compile(r"\b40[13]\b|access.?denied|forbidden|unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch", re.I)
+DENIED = re.compile(r"access.?denied|forbidden|unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch", re.I)
 MISSING = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.I)
 COLOURS = re.compile(r"\x1b\[\d*m")
 
