@@ -110,7 +110,7 @@ class IcebergStore:
         with asking(table.location()):
             compacted = _compact(table)
             until = datetime.now(UTC) - keep
-            table.maintenance.expire_snapshots().older_than(until.replace(tzinfo=None)).commit()
+            table.maintenance.expire_snapshots().older_than(until).commit()
             table.refresh()
             needed = _needed(table)
         files = self._place.files(name)
