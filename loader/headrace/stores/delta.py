@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -65,6 +66,7 @@ class DeltaStore:
         found = self._table(changes.table) or self._create(changes)
         if (origin := found.metadata().configuration[ORIGIN]) != changes.delivered.origin:
             raise UsageError(f"{self._place.path(changes.table)} follows {origin}, not {changes.delivered.origin}")
+        # Asked of the table, as a first delivery may have been killed when it was half done.
         is_empty = not found.file_uris()
         count = 0
         for rows, is_last in pieces(changes):
@@ -166,11 +168,9 @@ def _done(delivered: Delivered) -> CommitProperties:
 
 def _version(load: str) -> int:
     """A load's id as the integer that Delta wants: in order as the ids are, and with the number of its decimals."""
-    decimals = len(load.partition(".")[2])
-    version = int(Decimal(load).scaleb(DECIMALS)) * 10 + decimals
-    if decimals > DECIMALS or _load(version) != load:
+    if not re.fullmatch(rf"\d{{1,10}}(\.\d{{1,{DECIMALS}}})?", load):
         raise UsageError(f"{load}: a load has an id such as 1764273000.1234567")
-    return version
+    return int(Decimal(load).scaleb(DECIMALS)) * 10 + len(load.partition(".")[2])
 
 
 def _load(version: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
@@ -71,7 +71,7 @@ SMALL_BYTES = 32 * 2**20
 CLOUDS = {"s3": "s3", "gs": "gs", "abfs": "azure"}
 """The stores that both formats can be written to beside the disk, by what fsspec calls them first."""
 
-DENIED = re.compile(r"\b40[13]\b|access.?denied|forbidden|unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch", re.I)
+DENIED = re.compile(r"access.?denied|forbidden|unauthorized|InvalidAccessKeyId|SignatureDoesNotMatch", re.I)
 MISSING = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist", re.I)
 COLOURS = re.compile(r"\x1b\[\d*m")
 
@@ -89,13 +89,20 @@ def pieces(changes: Changes) -> Iterator[tuple[pa.Table, bool]]:
     schema = changes.rows.schema
     batches: list[pa.RecordBatch] = []
     size = 0
-    for batch in changes.rows:
+    for batch in _cut(changes.rows):
         if batches and size + batch.nbytes > PIECE_BYTES:
             yield _typed(pa.Table.from_batches(batches, schema), changes.table), False
             batches, size = [], 0
         batches.append(batch)
         size += batch.nbytes
     yield _typed(pa.Table.from_batches(batches, schema), changes.table), True
+
+
+def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, those that are too large for a piece in parts."""
+    for batch in batches:
+        most = max(batch.num_rows * PIECE_BYTES // max(batch.nbytes, 1), 1)
+        yield from (batch.slice(start, most) for start in range(0, batch.num_rows, most))
 
 
 def _typed(rows: pa.Table, table: str) -> pa.Table:
