@@ -46,6 +46,8 @@ class Own:
 
 
 HARSH_VARS: dict[str, Any] = {
+    "bot_user_agents": ["mozilla"],
+    "touch_lookback_days": 0,
     "event_catalogue_additions": {
         "click": [{"name": "basket_total", "data_type": "double", "description": "Its total."}],
         "source_properties": [{"name": "shop", "data_type": "varchar", "description": "The shop."}],
