@@ -179,6 +179,8 @@ def expected(warehouse: Warehouse) -> dict[str, Row]:
             "error_clicks": sum("fs_error_kind" in click for click in clicks),
             "exceptions": sum(row["event_type"] == "exception" for row in live),
             "crashes": sum(row["event_type"] == "crash" for row in live),
+            "start_time": at(live[0]),
+            "end_time": at(live[-1]),
             "is_bot": any(re.search("(?<!cu)bot", agent.lower()) for agent in agents),
         }
         devices[live[0]["device_id"]].append((at(live[0]), live[0]["session_id"], full_id))
@@ -243,6 +245,36 @@ def check(warehouse: Warehouse) -> dict[str, Row]:
     return found
 
 
+def check_users(warehouse: Warehouse, of_sessions: dict[str, Row]) -> None:
+    """Each user, from their sessions, which are checked, and the days of the raw events."""
+    rows = warehouse.query("from product.events where event_type is not null and session_id is not null")
+    days = defaultdict(set)
+    for row in rows:
+        days[f"{row['device_id']}:{row['session_id']}"].add(row["event_time"].date())
+    users = defaultdict(list)
+    for full_id, row in of_sessions.items():
+        users[row["user_id"]].append(row | {"days": days[full_id]})
+    found = {row["user_id"]: row for row in warehouse.query("from product_marts.users")}
+    assert found.keys() == users.keys()
+    assert "ann" in users
+    for user_id, theirs in users.items():
+        first = min(theirs, key=lambda row: (row["start_time"], row["full_session_id"]))
+        last = max(theirs, key=lambda row: (row["end_time"], row["full_session_id"]))
+        touches = [row for row in theirs if row["channel"] != "Direct"]
+        touch = max(touches, key=lambda row: (row["end_time"], row["full_session_id"]), default={})
+        arrived = ("channel", "traffic_source", "traffic_medium", "utm_campaign")
+        landed = (*arrived, "entry_page_url", "referrer_host")
+        wanted = {f"first_{name}": first[name] for name in landed} | {f"last_{name}": last[name] for name in landed}
+        wanted |= {f"last_non_direct_{name}": touch.get(name) for name in arrived}
+        told = [row["engaged_time_millis"] for row in theirs if row["engaged_time_millis"] is not None]
+        wanted |= {
+            "active_days": len(set().union(*(row["days"] for row in theirs))),
+            "total_engaged_time_millis": sum(told) if told else None,
+            "is_bot": all(row["is_bot"] for row in theirs),
+        }
+        assert {name: found[user_id][name] for name in wanted} == wanted, user_id
+
+
 def unstamped(rows: dict[str, Row]) -> dict[str, Row]:
     return {key: {name: value for name, value in row.items() if name != "updated_time"} for key, row in rows.items()}
 
@@ -258,7 +290,9 @@ def test_sessions_are_as_the_raw_events_say_and_hours_add_up_to_a_rebuild(wareho
     warehouse.load(others[::2], "f1")
     warehouse.run()
     check(warehouse)
-    warehouse.load(others[1::2], "f2")
+    names = {"event_type": "identify", "session_id": None, "event_properties": {"user_id": "ann"}}
+    named = [event(f"ann {device}", device_id=device, **names) for device in (3, 4)]
+    warehouse.load([*others[1::2], *named], "f2")
     warehouse.run()
     before = check(warehouse)
     # The landing of some comes late; the first file comes again without some of its events, and some are superseded.
@@ -267,6 +301,7 @@ def test_sessions_are_as_the_raw_events_say_and_hours_add_up_to_a_rebuild(wareho
     warehouse.load([row for row in others[::2] if rng.random() < 0.9], "f1", recreated=True)
     warehouse.run()
     after = check(warehouse)
+    check_users(warehouse, after)
     assert len({row["channel"] for row in after.values()}) == 19, Counter(row["channel"] for row in after.values())
     moved = [key for key in before if before[key]["entry_page_url"] != after.get(key, {}).get("entry_page_url")]
     assert len(moved) >= 8

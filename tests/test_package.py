@@ -113,6 +113,19 @@ def test_what_no_model_of_ours_needs_can_be_disabled(restored: Own) -> None:
         assert not [test for test in left.unit_tests.values() if test.model in names]
 
 
+def test_a_seed_of_sources_of_ones_own_takes_the_place_of_ours(restored: Own) -> None:
+    """As docs/channels.md says."""
+    seed = restored.folder / "seeds" / "channel_sources.csv"
+    seed.parent.mkdir(exist_ok=True)
+    seed.write_text("source,category\nintranet,search\n")
+    restored.set(seeds={"headrace": {"channel_sources": {"+enabled": False}}})
+    try:
+        read = restored.parsed().nodes["model.headrace.sessions"].depends_on.nodes
+    finally:
+        seed.unlink()
+    assert [one for one in read if one.startswith("seed.")] == ["seed.product_analytics.channel_sources"]
+
+
 def test_a_project_without_dispatch_is_told_which_line_to_add(restored: Own) -> None:
     for dispatch in ([], [{"macro_namespace": "dbt", "search_order": ["product_analytics", "dbt"]}]):
         restored.set(dispatch=dispatch)
