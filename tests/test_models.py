@@ -846,6 +846,8 @@ def test_every_engine_says_what_each_has_to(empty):
 
 
 CHANGED_VARS: Row = {
+    "bot_user_agents": [],
+    "touch_lookback_days": 7,
     "definitions_as_of": "stamped",
     "event_catalogue_additions": {
         "click": [{"name": "basket_total", "data_type": "double", "description": "Its total."}],

@@ -46,6 +46,8 @@ class Own:
 
 
 HARSH_VARS: dict[str, Any] = {
+    "bot_user_agents": ["mozilla"],
+    "touch_lookback_days": 0,
     "event_catalogue_additions": {
         "click": [{"name": "basket_total", "data_type": "double", "description": "Its total."}],
         "source_properties": [{"name": "shop", "data_type": "varchar", "description": "The shop."}],
@@ -110,6 +112,19 @@ def test_what_no_model_of_ours_needs_can_be_disabled(restored: Own) -> None:
         left = restored.parsed()
         assert published(left).keys() == published(manifest).keys() - names
         assert not [test for test in left.unit_tests.values() if test.model in names]
+
+
+def test_a_seed_of_sources_of_ones_own_takes_the_place_of_ours(restored: Own) -> None:
+    """As docs/channels.md says."""
+    seed = restored.folder / "seeds" / "channel_sources.csv"
+    seed.parent.mkdir(exist_ok=True)
+    seed.write_text("source,category\nintranet,search\n")
+    restored.set(seeds={"headrace": {"channel_sources": {"+enabled": False}}})
+    try:
+        read = restored.parsed().nodes["model.headrace.sessions"].depends_on.nodes
+    finally:
+        seed.unlink()
+    assert [one for one in read if one.startswith("seed.")] == ["seed.product_analytics.channel_sources"]
 
 
 def test_a_project_without_dispatch_is_told_which_line_to_add(restored: Own) -> None:

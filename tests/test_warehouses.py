@@ -34,6 +34,7 @@ import standins
 import yaml
 from conftest import HOUR, PROJECT, TESTS, UNREAD, Warehouse, event, leave_out, leave_out_what_users_do, ndjson
 from standins import StandIn
+from test_channels import PAGES, REFERRERS
 from test_pages import URLS
 
 pytestmark = pytest.mark.warehouses
@@ -357,6 +358,14 @@ ON_ELEMENTS = [
     click("on another", 14, target={"text": "Menü", "raw_selector": "nav button.menu"}, **QUOTES),
     {**click("elsewhere", 15, target={"raw_selector": "form.order"}), "source_properties": "{}"},
 ]
+
+
+def arrival(query: str, referrer: str | None) -> str:
+    agent = {"raw_user_agent": f"Mozilla/5.0 {'(compatible; bingBot)' if query == '?page=2' else '(Cubot)'}"}
+    source: dict[str, Any] = {"url": {"full_url": f"https://shop.example/cart{query}#top"}, "user_agent": agent}
+    return json.dumps(source | ({"initial_referrer": {"full_url": referrer}} if referrer else {}))
+
+
 EXTRA_ROWS: dict[int, dict[str, list[dict[str, Any]]]] = {
     1: {
         "00/a": [
@@ -375,6 +384,11 @@ EXTRA_ROWS: dict[int, dict[str, list[dict[str, Any]]]] = {
             {**other(f"url {view}", "navigate", view, request_url={"full_url": url}), "session_id": 9, "view_id": view}
             | {"source_properties": json.dumps({"url": {"full_url": url}, "initial_referrer": {"full_url": url}})}
             for view, url in enumerate(URLS)
+        ],
+        "00/arrivals": [
+            {**other(f"arrival {number}", "navigate", number), "session_id": 100 + number}
+            | {"source_properties": arrival(url, REFERRERS[number % len(REFERRERS)])}
+            for number, url in enumerate(PAGES)
         ],
         "01/b": [
             {**click("in two files", 4), "session_id": 8},

@@ -101,6 +101,7 @@ select
     coalesce(page_definition_id, undefined_page_id) as page_id,
     {{ page_value_id() | indent(4) }} as page_value_id,
     {{ element_value_id() | indent(4) }} as element_value_id,
+    {{ is_bot('user_agent_raw_user_agent') }} as is_bot,
     '{{ invocation_id }}' as _invocation_id
 from paged
 {%- if is_incremental() %}

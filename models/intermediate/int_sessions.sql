@@ -70,9 +70,73 @@ totals as (
         max(case when is_page_view and rank_from_{{ place }}_view = 1 then {{ column }} end) as {{ page }}_{{ column }},
         {%- endfor %}
         {%- endfor %}
-        max(case when referrer_rank = 1 then initial_referrer_full_url end) as initial_referrer_url
+        max(case when referrer_rank = 1 then initial_referrer_full_url end) as initial_referrer_url,
+        max(case when referrer_rank = 1 then {{ host_alone('initial_referrer_host') }} end) as initial_referrer_host,
+        max(case when referrer_rank = 1 then {{ host_alone('url_host') }} end) as referred_host,
+        {%- for page, place in [('entry', 'first'), ('exit', 'last')] %}
+        max(case when is_page_view and rank_from_{{ place }}_view = 1 then url_full_url end) as {{ page }}_page_url,
+        {%- endfor %}
+        max(case when is_page_view and rank_from_first_view = 1 then url_query end) as entry_page_query,
+        count(case when event_type = 'click' and fs_rage_count > 0 then 1 end) as rage_clicks,
+        count(case when event_type = 'click' and fs_dead_count > 0 then 1 end) as dead_clicks,
+        count(case when event_type = 'click' and fs_error_kind is not null then 1 end) as error_clicks,
+        count(case when event_type = 'exception' then 1 end) as exceptions,
+        count(case when event_type = 'crash' then 1 end) as crashes,
+        max(case when is_bot then 1 else 0 end) = 1 as is_bot
     from viewed
     group by full_session_id, device_id, session_id
+),
+
+engaged as (
+    select
+        full_session_id,
+        cast(sum(active_duration_millis) as {{ warehouse_type('bigint') }}) as engaged_time_millis
+    from {{ ref('int_page_views') }}
+    {%- if is_incremental() %}
+    where
+        full_session_id in (select touched.full_session_id from {{ ref('touched') }} as touched)
+        and {{ in_touched_sessions('session_start_time') }}
+    {%- endif %}
+    group by full_session_id
+),
+
+arrivals as (
+    select
+        totals.*,
+        {%- for name in utm_parameters() %}
+        {{ query_parameter('entry_page_query', name) }} as {{ name }},
+        {%- endfor %}
+        {%- for name in click_ids() %}
+        {{ query_parameter('entry_page_query', name) }} as {{ name | lower }},
+        {%- endfor %}
+        case when initial_referrer_host <> referred_host or referred_host is null then initial_referrer_host end
+            as referrer_host
+    from totals
+),
+
+clicked as (
+    select
+        arrivals.*,
+        coalesce({{ click_ids() | map('lower') | join(', ') }}) as click_id,
+        case
+            {%- for name in click_ids() %}
+            when {{ name | lower }} is not null then '{{ name }}'
+            {%- endfor %}
+        end as click_id_name
+    from arrivals
+),
+
+-- What the URL does not say itself, its click id says; what that does not say, the referrer.
+sourced as (
+    select
+        clicked.*,
+        coalesce({{ as_said('utm_source') }}, {{ click_id_case(0) | indent(8) }}, referrer_host) as traffic_source,
+        coalesce(
+            {{ as_said('utm_medium') }},
+            {{ click_id_case(1) | indent(12) }},
+            case when utm_source is null and referrer_host is not null then 'referral' end
+        ) as traffic_medium
+    from clicked
 )
 
 select
@@ -109,7 +173,28 @@ select
     client_events.location_city as last_city,
     client_events.location_lat_long as last_lat_long,
     totals.initial_referrer_url,
+    client_events.app_name as last_app_name,
+    client_events.app_version as last_app_version,
+    totals.entry_page_url,
+    totals.exit_page_url,
+    {%- for name in utm_parameters() %}
+    totals.{{ name }},
+    {%- endfor %}
+    totals.click_id,
+    totals.click_id_name,
+    totals.referrer_host,
+    totals.traffic_source,
+    {{ source_name('totals.traffic_source') | indent(4) }} as traffic_source_name,
+    totals.traffic_medium,
+    engaged.engaged_time_millis,
+    totals.rage_clicks,
+    totals.dead_clicks,
+    totals.error_clicks,
+    totals.exceptions,
+    totals.crashes,
+    totals.is_bot,
     '{{ invocation_id }}' as _invocation_id
-from totals
+from sourced as totals
 inner join ranked as client_events
     on totals.full_session_id = client_events.full_session_id and client_events.client_rank = 1
+left join engaged on totals.full_session_id = engaged.full_session_id

@@ -77,6 +77,7 @@ select
     {{ json_text('events.event_properties', column) }} as {{ column }},
     {%- endfor %}
     {{ json_object('events.event_properties', 'user_properties') }} as user_properties,
-    events.event_properties
+    events.event_properties,
+    {{ is_bot(json_text('events.source_properties', 'user_agent.raw_user_agent')) }} as is_bot
 from events
 where {{ is_late_enough('events.event_time') }}

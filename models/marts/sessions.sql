@@ -9,12 +9,28 @@ with owned as (
         {{ current_page_definition_id('sessions', 'entry_') | indent(8) }} as entry_definition_id,
         {{ page_by_rule('entry_') }} as entry_page_by_rule,
         {{ current_page_definition_id('sessions', 'exit_') | indent(8) }} as exit_definition_id,
-        {{ page_by_rule('exit_') }} as exit_page_by_rule
+        {{ page_by_rule('exit_') }} as exit_page_by_rule,
+        {{ as_said('sessions.utm_campaign') }} as campaign_said,
+        coalesce(sources.category, named_sources.category) as source_category,
+        sessions.utm_medium is null and sessions.click_id_name is null as is_by_referrer
     from {{ ref('int_sessions') }} as sessions
     left join {{ ref('int_session_users') }} as session_users
         on sessions.full_session_id = session_users.full_session_id
+    left join {{ ref('channel_sources') }} as sources on sessions.traffic_source = sources.source
+    left join {{ ref('channel_sources') }} as named_sources on sessions.traffic_source_name = named_sources.source
     {{ with_page('sessions', 'entry_') | indent(4) }}
     {{ with_page('sessions', 'exit_') | indent(4) }}
+),
+
+-- In a window of its own, so that what is asked of the sessions of a day reads no more than this of the others.
+numbered as (
+    select
+        full_session_id,
+        row_number() over (
+            partition by device_id
+            order by start_time nulls last, session_id
+        ) as session_number
+    from {{ ref('int_sessions') }}
 )
 
 select
@@ -55,8 +71,38 @@ select
     sessions.last_region,
     sessions.last_city,
     sessions.last_lat_long,
-    sessions.initial_referrer_url
+    sessions.initial_referrer_url,
+    sessions.last_app_name,
+    sessions.last_app_version,
+    sessions.entry_page_url,
+    sessions.exit_page_url,
+    {%- for name in utm_parameters() %}
+    sessions.{{ name }},
+    {%- endfor %}
+    sessions.click_id,
+    sessions.click_id_name,
+    sessions.referrer_host,
+    sessions.traffic_source,
+    case
+        when sessions.is_by_referrer and sessions.traffic_medium = 'referral' and sessions.source_category = 'search'
+            then 'organic'
+        else sessions.traffic_medium
+    end as traffic_medium,
+    {{ channel(
+        'sessions.traffic_source', 'sessions.traffic_medium', 'sessions.campaign_said', 'sessions.source_category'
+    ) | indent(4) }} as channel,
+    sessions.engaged_time_millis,
+    sessions.total_page_views <= 1 and coalesce(sessions.engaged_time_millis, 1000 * {{ duration }}, 0) < 10000
+        as is_bounce,
+    numbered.session_number,
+    sessions.rage_clicks,
+    sessions.dead_clicks,
+    sessions.error_clicks,
+    sessions.exceptions,
+    sessions.crashes,
+    sessions.is_bot
 from owned as sessions
+inner join numbered on sessions.full_session_id = numbered.full_session_id
 left join {{ ref('int_users') }} as users on sessions.user_id = users.user_id
 {%- for page in ['entry_', 'exit_'] %}
 left join {{ ref('page_definitions') }} as {{ page }}definitions

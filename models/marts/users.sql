@@ -2,33 +2,83 @@
     'last_email', 'last_display_name', 'last_user_agent', 'last_device_type', 'last_operating_system', 'last_browser',
     'last_browser_version', 'last_ip_address', 'last_country', 'last_region', 'last_city', 'last_lat_long',
 ] -%}
+{#- Of each touch, as sessions have them. -#}
+{%- set arrival = ['channel', 'traffic_source', 'traffic_medium', 'utm_campaign'] -%}
+{%- set landing = arrival + ['entry_page_url', 'referrer_host'] -%}
+{%- set first_columns = [
+    'device_type', 'operating_system', 'browser', 'country', 'region', 'city',
+] -%}
+{%- set is_touch -%}
+    touch_rank = 1
+            and channel <> 'Direct'
+            and {{ elapsed('start_time', 'last_start_time', 'second') }} <= 86400 * {{ var('touch_lookback_days') }}
+{%- endset %}
 
 with ranked as (
     select
         sessions.*,
-        {{ rank_of_session('user_id') }} as rank_from_last
+        {{ rank_of_session('user_id') }} as rank_from_last,
+        row_number() over (
+            partition by user_id
+            order by start_time nulls last, full_session_id
+        ) as rank_from_first,
+        row_number() over (
+            partition by user_id
+            order by case when channel = 'Direct' then 1 else 0 end, end_time desc nulls last, full_session_id desc
+        ) as touch_rank,
+        max(start_time) over (partition by user_id) as last_start_time
     from {{ ref('sessions') }} as sessions
+),
+
+days as (
+    select
+        ranked.user_id,
+        count(distinct session_days.day) as active_days
+    from ranked
+    inner join {{ ref('int_session_days') }} as session_days
+        on ranked.full_session_id = session_days.full_session_id
+    group by ranked.user_id
+),
+
+totals as (
+    select
+        user_id,
+        max(updated_time) as updated_time,
+        min(start_time) as first_event_time,
+        max(end_time) as last_event_time,
+        {%- for column in last_columns %}
+        max(case when rank_from_last = 1 then {{ column }} end) as {{ column }},
+        {%- endfor %}
+        count(*) as total_sessions,
+        count(case when total_web_events > 0 then 1 end) as total_web_sessions,
+        count(case when total_mobile_app_events > 0 then 1 end) as total_mobile_app_sessions,
+        cast(sum(duration) as {{ warehouse_type('bigint') }}) as total_session_duration,
+        cast(sum(total_events) as {{ warehouse_type('bigint') }}) as total_events,
+        cast(sum(total_web_events) as {{ warehouse_type('bigint') }}) as total_web_events,
+        cast(sum(total_mobile_app_events) as {{ warehouse_type('bigint') }}) as total_mobile_app_events,
+        {%- for type in var('event_types') %}
+        cast(sum(total_{{ type }}_events) as {{ warehouse_type('bigint') }}) as total_{{ type }}_events,
+        {%- endfor %}
+        {%- for column in landing %}
+        max(case when rank_from_first = 1 then {{ column }} end) as first_{{ column }},
+        {%- endfor %}
+        {%- for column in landing %}
+        max(case when rank_from_last = 1 then {{ column }} end) as last_{{ column }},
+        {%- endfor %}
+        {%- for column in arrival %}
+        max(case when {{ is_touch }} then {{ column }} end) as last_non_direct_{{ column }},
+        {%- endfor %}
+        {%- for column in first_columns %}
+        max(case when rank_from_first = 1 then last_{{ column }} end) as first_{{ column }},
+        {%- endfor %}
+        cast(sum(engaged_time_millis) as {{ warehouse_type('bigint') }}) as total_engaged_time_millis,
+        min(case when is_bot then 1 else 0 end) = 1 as is_bot
+    from ranked
+    group by user_id
 )
 
 select
-    user_id,
-    max(updated_time) as updated_time,
-    min(start_time) as first_event_time,
-    max(end_time) as last_event_time,
-    {%- for column in last_columns %}
-    max(case when rank_from_last = 1 then {{ column }} end) as {{ column }},
-    {%- endfor %}
-    count(*) as total_sessions,
-    count(case when total_web_events > 0 then 1 end) as total_web_sessions,
-    count(case when total_mobile_app_events > 0 then 1 end) as total_mobile_app_sessions,
-    cast(sum(duration) as {{ warehouse_type('bigint') }}) as total_session_duration,
-    cast(sum(total_events) as {{ warehouse_type('bigint') }}) as total_events,
-    cast(sum(total_web_events) as {{ warehouse_type('bigint') }}) as total_web_events,
-    cast(sum(total_mobile_app_events) as {{ warehouse_type('bigint') }}) as total_mobile_app_events
-    {%- if var('event_types') %},{% endif %}
-    {%- for type in var('event_types') %}
-    cast(sum(total_{{ type }}_events) as {{ warehouse_type('bigint') }}) as total_{{ type }}_events
-    {%- if not loop.last %},{% endif %}
-    {%- endfor %}
-from ranked
-group by user_id
+    totals.*,
+    coalesce(days.active_days, 0) as active_days
+from totals
+left join days on totals.user_id = days.user_id
