@@ -27,6 +27,7 @@ from killer import Call
 from test_stores import S3, Azure, Relay, Store, configure, ready, servers  # noqa: F401 (a fixture)
 
 deltalake = pytest.importorskip("deltalake", minversion="1.6", reason="deltalake 1.6 is not installed")
+pytest.importorskip("pyiceberg", reason="pyiceberg is not installed")
 
 ORIGIN = "duckdb:shop"
 FIRST, SECOND, THIRD = "1764273000.1234567", "1764276600.5", "1764280200.0"
