@@ -548,6 +548,29 @@ def test_large_deliveries_are_several_files_of_several_groups(tmp_path: Path, mo
     assert ids == [f"1772409600.5-{n}" for n in range(9)]
 
 
+def test_a_large_day_is_in_order(tmp_path: Path) -> None:
+    database, load = tmp_path / "large.duckdb", "1772409600.5"
+    with duckdb.connect(str(database)) as connection:
+        for statement in (
+            "create schema product",
+            f"create table product._dlt_loads as select '{load}' as load_id, 0 as status",
+            f"create table product.loaded_files as select '{load}' as _dlt_load_id, true as is_merged",
+            "create table product.events as select range::varchar as event_id, "
+            "timestamptz '2026-03-02 00:00:00+00' + to_microseconds((hash(range) % 80_000_000_000)::bigint) "
+            "as event_time, event_time as processed_time, event_time as updated_time, 1::bigint as device_id, "
+            "2::bigint as session_id, 3::bigint as view_id, 'click' as event_type, "
+            "repeat('x', 200) as event_properties, 'web' as source_type, "
+            f"'{{}}' as source_properties, '{load}' as _changed_load_id from range(100_000)",
+        ):
+            connection.execute(statement).fetchall()
+    (done,) = Deliveries(target_of(database, tmp_path), [store_at(str(tmp_path / "folder"))]).run(lambda _: None)
+    assert (done.rows, done.failure) == ({"events": 100_000}, None)
+    (path,) = tmp_path.glob("folder/events/*/*.parquet")
+    times = pq.read_table(path, partitioning=None).column("event_time").to_pylist()
+    assert len(set(times)) > 99_000
+    assert times == sorted(times)
+
+
 def test_what_a_bucket_asks_for_is_in_the_request(
     configured: dict[str, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:

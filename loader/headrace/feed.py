@@ -272,7 +272,7 @@ class Feed:
             hour=_hour(path),
             size=info["size"] or 0,
             version=next((str(info[key]) for key in VERSIONS if info.get(key)), ""),
-            modified=_modified(info),
+            modified=modified_time(info),
             suffix=suffix or "",
             problem=problem,
         )
@@ -433,7 +433,7 @@ def _hour(path: str) -> datetime | None:
         return None
 
 
-def _modified(info: dict[str, Any]) -> datetime | None:
+def modified_time(info: dict[str, Any]) -> datetime | None:
     """When a store says that a file was written; each has a name and a form of its own for it."""
     found = next((info[key] for key in ("mtime", "LastModified", "last_modified", "updated") if info.get(key)), None)
     try:
@@ -517,8 +517,8 @@ def _failure(address: str, error: Exception, may: str) -> HeadraceError:
         return UsageError(f"{address}: access denied ({name}): check the credentials, and what they may {may}")
     is_refused = status and 300 <= status < 500 and status not in IN_PASSING  # 301 is a bucket of another region
     if is_refused or isinstance(error, (ValueError, NotImplementedError)) or getattr(error, "errno", None) in LASTING:
-        return UsageError(f"{address}: {name}: {_words(error)}")
-    return LoadError(f"{address}: the store fails or can't be reached ({name}: {_words(error)}); run it again")
+        return UsageError(f"{address}: {name}: {words_of(error)}")
+    return LoadError(f"{address}: the store fails or can't be reached ({name}: {words_of(error)}); run it again")
 
 
 def _is_missing(error: BaseException) -> bool:
@@ -538,7 +538,7 @@ def _answer(error: BaseException) -> tuple[int | None, str | None]:
     return None, None
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     return re.sub(r"\?[^\s'\"]*", "", PASSWORD.sub(r"\1@", " ".join(str(error).split())))[:300]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from ..errors import HeadraceError, UsageError
-from ..feed import _modified, shown
+from ..feed import modified_time, shown
 from . import Changes, Delivered
 from .tables import (
     DAY,
@@ -117,7 +117,7 @@ class IcebergStore:
         strays = [
             info
             for file, info in files.items()
-            if file not in needed and (_modified(info) or datetime.now(UTC)) < until
+            if file not in needed and (modified_time(info) or datetime.now(UTC)) < until
         ]
         self._place.remove(strays)
         return Maintained(name, compacted, len(strays))

@@ -16,7 +16,7 @@ from fsspec.asyn import sync
 from fsspec.implementations.local import LocalFileSystem
 
 from ..errors import HeadraceError, LoadError, UsageError
-from ..feed import Feed, _asking, _words
+from ..feed import Feed, asking, words_of
 from . import Changes
 
 TIME = pa.timestamp("us", "UTC")
@@ -180,14 +180,14 @@ class Place:
     def files(self, table: str) -> dict[str, dict[str, Any]]:
         """All files in the folder of a table, whosever they are, by their names in it."""
         root = f"{self.feed.root.rstrip('/')}/{table}"
-        with _asking(self.path(table)):
+        with asking(self.path(table)):
             self.store.invalidate_cache()
             found = self.store.find(root, detail=True)
         return {name.removeprefix(root + "/"): info for name, info in found.items()}
 
     def remove(self, infos: list[dict[str, Any]]) -> None:
         """Delete files that `files` has listed."""
-        with _asking(self.address):
+        with asking(self.address):
             for info in infos:
                 with suppress(FileNotFoundError):
                     self.store.rm_file(info["name"])
@@ -200,7 +200,7 @@ class Place:
             LoadError: it can't be reached.
         """
         name = f"{self.feed.root.rstrip('/')}/_headrace_check"
-        with _asking(self.address):
+        with asking(self.address):
             if isinstance(self.store, LocalFileSystem):
                 self.store.makedirs(self.feed.root, exist_ok=True)
             self.store.pipe_file(name, b"headrace")
@@ -297,7 +297,7 @@ class AzureLogin:
 def asking(address: str) -> Iterator[None]:
     """Turn what a table's library raises into errors of ours: its words are all that most of them have."""
     try:
-        with _asking(address):
+        with asking(address):
             yield
     except HeadraceError as error:
         cause = error.__cause__
@@ -309,5 +309,5 @@ def asking(address: str) -> Iterator[None]:
         if MISSING.search(words):
             raise UsageError(f"{address}: no such bucket") from cause
         if isinstance(error, LoadError):
-            raise LoadError(f"{address}: {_words(Exception(words.replace('↳', '')))}; run it again") from cause
+            raise LoadError(f"{address}: {words_of(Exception(words.replace('↳', '')))}; run it again") from cause
         raise
