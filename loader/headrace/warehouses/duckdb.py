@@ -17,8 +17,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from .base import Warehouse
 
-SETTINGS = {"memory_limit": "192MB", "force_compression": "zstd"}
-"""For the loader's own connection. Staging is written once, read once and deleted: zstd is the quickest for JSON."""
+SETTINGS = {"memory_limit": "192MB", "preserve_insertion_order": False, "force_compression": "zstd"}
+"""For a connection that loads. Staging is written once, read once and deleted: zstd is the quickest for JSON."""
 
 
 class DuckDB(Warehouse):
@@ -42,14 +42,8 @@ class DuckDB(Warehouse):
         return self._opened(self.file)
 
     def _opened(self, path: Path, read_only: bool = False) -> AnyDestination:
-<<<<<<< HEAD
-        # Who asks the marts sorts and joins all of history, and needs what memory there is.
+        # Who reads sorts and joins all of history, and needs what memory there is, and rows in the order they are asked in.
         config = {**({} if read_only else SETTINGS), **(self.target.settings.get("config_options") or {})}
-=======
-        # Else rows leave DuckDB in any order, also those of an `order by`.
-        order = {"preserve_insertion_order": read_only}
-        config = {**SETTINGS, **order, **(self.target.settings.get("config_options") or {})}
->>>>>>> files
         credentials = {"read_only": read_only, "database": str(path), "global_config": config}
         return _as_dbt_names_it(credentials)
 
