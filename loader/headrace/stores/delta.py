@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from ..feed import shown
 from . import Changes, Delivered
-from .tables import DAY, ORIGIN, SCHEMAS, AzureLogin, Maintained, Place, S3Login, asking, days_of, key, pieces
+from .tables import DAY, ORIGIN, SCHEMAS, AzureLogin, Maintained, Place, S3Login, asking_library, days_of, key, pieces
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,7 +72,7 @@ class DeltaStore:
         for rows, is_last in pieces(changes):
             table = self._table(changes.table) if count else found  # credentials may last shorter than all pieces
             assert table  # noqa: S101
-            with asking(self._place.path(changes.table)):
+            with asking_library(self._place.path(changes.table)):
                 done = _done(changes.delivered) if is_last else None
                 if is_empty or not rows.num_rows:  # a merge of nothing commits nothing
                     _append(table, rows, done)
@@ -89,7 +89,7 @@ class DeltaStore:
         return [self._maintain(name, table, keep) for name in SCHEMAS if (table := self._table(name))]
 
     def _maintain(self, name: str, table: DeltaTable, keep: timedelta) -> Maintained:
-        with asking(self._place.path(name)):
+        with asking_library(self._place.path(name)):
             found = table.optimize.compact(writer_properties=_zstd())
             hours = int(keep.total_seconds() // 3600)
             removed = table.vacuum(hours, dry_run=False, enforce_retention_duration=False, full=True)
@@ -104,7 +104,7 @@ class DeltaStore:
 
         path = self._place.path(name)
         table = None
-        with asking(path), suppress(TableNotFoundError):
+        with asking_library(path), suppress(TableNotFoundError):
             table = DeltaTable(path, storage_options=storage_options(self._place))
         if table is None:
             others = [file for file in self._place.files(name) if not file.startswith("_delta_log/")]
@@ -121,7 +121,7 @@ class DeltaStore:
 
         is_events = changes.table == "events"
         path = self._place.path(changes.table)
-        with asking(path):
+        with asking_library(path):
             return DeltaTable.create(
                 path,
                 SCHEMAS[changes.table],

@@ -21,7 +21,7 @@ from .tables import (
     Maintained,
     Place,
     S3Login,
-    asking,
+    asking_library,
     days_of,
     key,
     pieces,
@@ -92,7 +92,7 @@ class IcebergStore:
         is_empty = table.current_snapshot() is None
         count = 0
         for rows, is_last in pieces(changes):
-            with asking(table.location()):
+            with asking_library(table.location()):
                 until = changes.delivered.until if is_last else None
                 replaced = None if is_empty else _replaced(table, rows, key(changes.table))
                 table = _commit(table, rows, replaced, until)
@@ -107,7 +107,7 @@ class IcebergStore:
         return [self._maintain(name, table, keep) for name in SCHEMAS if (table := self._table(name))]
 
     def _maintain(self, name: str, table: Table, keep: timedelta) -> Maintained:
-        with asking(table.location()):
+        with asking_library(table.location()):
             compacted = _compact(table)
             until = datetime.now(UTC) - keep
             table.maintenance.expire_snapshots().older_than(until).commit()
@@ -127,7 +127,7 @@ class IcebergStore:
         from pyiceberg.catalog import load_catalog
         from pyiceberg.utils.config import Config
 
-        with asking(f"{self.address}: the catalog"):
+        with asking_library(f"{self.address}: the catalog"):
             config = Config()
             name = CATALOG if config.get_catalog_config(CATALOG) else config.get_default_catalog_name()
             said: dict[str, Any] = config.get_catalog_config(name) or {}
@@ -147,7 +147,7 @@ class IcebergStore:
 
         full, location = f"{self._namespace}.{name}", self._location(name)
         try:
-            with asking(f"{self.address}: the catalog's {full}"):
+            with asking_library(f"{self.address}: the catalog's {full}"):
                 table = self._catalog.load_table((self._namespace, name))
         except HeadraceError as error:
             if not isinstance(error.__cause__, NoSuchTableError):
@@ -167,7 +167,7 @@ class IcebergStore:
 
     def _create(self, changes: Changes) -> Table:
         location = self._location(changes.table)
-        with asking(location):
+        with asking_library(location):
             transaction = self._catalog.create_table_transaction(
                 (self._namespace, changes.table),
                 SCHEMAS[changes.table],

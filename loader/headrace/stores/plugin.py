@@ -20,7 +20,7 @@ from ..errors import HeadraceError, UsageError
 from ..feed import Feed, shown
 from . import Format
 from .ddl import TABLES, Address, DuckDB, Table
-from .tables import SCHEMAS, Place, asking
+from .tables import SCHEMAS, Place, asking_library
 
 GIVEN = "stored_events_of_lake"
 """What a connection knows the events of a Delta or Iceberg table by."""
@@ -123,7 +123,7 @@ def _delta(address: str) -> Any:
 
     place = Place.at(address)
     path = place.path("events")
-    with asking(path), suppress(TableNotFoundError):
+    with asking_library(path), suppress(TableNotFoundError):
         return DeltaTable(path, storage_options=storage_options(place)).to_pyarrow_dataset()
     return None
 
@@ -134,7 +134,7 @@ def _iceberg(address: str) -> Any:
     store = Place.at(address).store
     if (table := IcebergStore(address)._table("events")) is None:
         return None
-    with asking(table.location()):
+    with asking_library(table.location()):
         scan = table.scan()
         tasks = list(scan.plan_files())
         if not tasks or any(task.delete_files for task in tasks):  # others than Headrace delete so

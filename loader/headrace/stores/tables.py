@@ -294,7 +294,7 @@ class AzureLogin:
 
 
 @contextmanager
-def asking(address: str) -> Iterator[None]:
+def asking_library(address: str) -> Iterator[None]:
     """Turn what a table's library raises into errors of ours: its words are all that most of them have."""
     try:
         with asking(address):
