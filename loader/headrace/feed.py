@@ -539,6 +539,7 @@ def _answer(error: BaseException) -> tuple[int | None, str | None]:
 
 
 def words_of(error: BaseException) -> str:
+    """What an exception says, in one line, without what may be secret in it."""
     return re.sub(r"\?[^\s'\"]*", "", PASSWORD.sub(r"\1@", " ".join(str(error).split())))[:300]
 
 

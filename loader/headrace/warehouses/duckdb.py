@@ -42,7 +42,7 @@ class DuckDB(Warehouse):
         return self._opened(self.file)
 
     def _opened(self, path: Path, read_only: bool = False) -> AnyDestination:
-        # Who reads sorts and joins all of history, and needs what memory there is, and rows in the order they are asked in.
+        # Who reads sorts and joins all of history, and wants rows in order: that takes what memory there is.
         config = {**({} if read_only else SETTINGS), **(self.target.settings.get("config_options") or {})}
         credentials = {"read_only": read_only, "database": str(path), "global_config": config}
         return _as_dbt_names_it(credentials)
