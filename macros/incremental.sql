@@ -80,6 +80,11 @@
 {%- endmacro %}
 
 
+{% macro total(column) -%}
+    {{ return(adapter.dispatch('headrace_total', 'headrace')(column)) }}
+{%- endmacro %}
+
+
 {% macro percentile(column, fraction) -%}
     {#- Of halves: the difference of two doubles may be more than a double holds. -#}
     2 * ({{ adapter.dispatch('headrace_percentile', 'headrace')(column ~ ' / 2', fraction) }})

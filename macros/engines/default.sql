@@ -7,6 +7,10 @@
     cast({{ dbt.current_timestamp() }} as {{ type_timestamptz() }})
 {%- endmacro %}
 
+{% macro default__headrace_total(column) -%}
+    cast(sum({{ column }}) as {{ warehouse_type('bigint') }})
+{%- endmacro %}
+
 {% macro default__headrace_rows_ordered_by(column) -%}{%- endmacro %}
 
 {% macro default__headrace_layout(day, filter_by, join_by, data_type) -%}

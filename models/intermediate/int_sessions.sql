@@ -90,7 +90,11 @@ totals as (
 engaged as (
     select
         full_session_id,
-        cast(sum(active_duration_millis) as {{ warehouse_type('bigint') }}) as engaged_time_millis
+        -- Nobody looks at a page for a day; what a device says beyond that would overflow the sum.
+        cast(
+            sum(case when active_duration_millis between 0 and 86400000 then active_duration_millis end)
+            as {{ warehouse_type('bigint') }}
+        ) as engaged_time_millis
     from {{ ref('int_page_views') }}
     {%- if is_incremental() %}
     where

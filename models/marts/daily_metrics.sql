@@ -19,9 +19,9 @@ totals as (
         count(*) as sessions,
         count(distinct user_id) as users,
         count(distinct case when day = first_day then user_id end) as new_users,
-        cast(sum(rage_clicks) as {{ warehouse_type('bigint') }}) as rage_clicks,
-        cast(sum(dead_clicks) as {{ warehouse_type('bigint') }}) as dead_clicks,
-        cast(sum(exceptions) as {{ warehouse_type('bigint') }}) as exceptions
+        {{ total('rage_clicks') }} as rage_clicks,
+        {{ total('dead_clicks') }} as dead_clicks,
+        {{ total('exceptions') }} as exceptions
     from user_days
     group by day
 ),

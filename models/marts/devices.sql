@@ -29,7 +29,7 @@ select
     max(case when rank_from_last = 1 then {{ column }} end) as {{ name }},
     {%- endfor %}
     count(*) as total_sessions,
-    cast(sum(total_events) as {{ warehouse_type('bigint') }}) as total_events,
+    {{ total('total_events') }} as total_events,
     cast(1 as {{ warehouse_type('bigint') }}) as event_seq_num_desc
 from ranked
 group by device_id

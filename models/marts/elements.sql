@@ -35,11 +35,11 @@ totals as (
         current_definition_id,
         raw_selector,
         target_text,
-        cast(sum(clicks) as {{ warehouse_type('bigint') }}) as total_clicks,
+        {{ total('clicks') }} as total_clicks,
         count(distinct full_session_id) as sessions,
         count(distinct user_id) as users,
-        cast(sum(rage_clicks) as {{ warehouse_type('bigint') }}) as rage_clicks,
-        cast(sum(dead_clicks) as {{ warehouse_type('bigint') }}) as dead_clicks,
+        {{ total('rage_clicks') }} as rage_clicks,
+        {{ total('dead_clicks') }} as dead_clicks,
         min(first_time) as first_seen,
         max(last_time) as last_seen
     from told

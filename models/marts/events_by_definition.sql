@@ -14,7 +14,7 @@ totals as (
     select
         day,
         event_definition_id,
-        cast(sum(events) as {{ warehouse_type('bigint') }}) as total_events,
+        {{ total('events') }} as total_events,
         count(*) as sessions,
         count(distinct user_id) as users
     from counts

@@ -5,13 +5,13 @@ with totals as (
         max(page_name) as page_name,
         max(url_host) as url_host,
         max(url_path) as url_path,
-        cast(sum(views) as {{ warehouse_type('bigint') }}) as views,
+        {{ total('views') }} as views,
         count(case when views > 0 then 1 end) as sessions,
         count(distinct case when views > 0 then user_id end) as users,
         count(case when is_entry then 1 end) as entries,
         count(case when is_exit then 1 end) as exits,
-        cast(sum(rage_clicks) as {{ warehouse_type('bigint') }}) as rage_clicks,
-        cast(sum(dead_clicks) as {{ warehouse_type('bigint') }}) as dead_clicks,
+        {{ total('rage_clicks') }} as rage_clicks,
+        {{ total('dead_clicks') }} as dead_clicks,
         min(first_time) as first_seen,
         max(last_time) as last_seen
     from {{ ref('session_pages') }}

@@ -28,11 +28,11 @@ totals as (
                     then substr(page_by_rule, {{ dbt.length('url_host') }} + 1)
             end
         ) as url_path,
-        cast(sum(views) as {{ warehouse_type('bigint') }}) as views,
+        {{ total('views') }} as views,
         count(case when is_entry then 1 end) > 0 as is_entry,
         count(case when is_exit then 1 end) > 0 as is_exit,
-        cast(sum(rage_clicks) as {{ warehouse_type('bigint') }}) as rage_clicks,
-        cast(sum(dead_clicks) as {{ warehouse_type('bigint') }}) as dead_clicks,
+        {{ total('rage_clicks') }} as rage_clicks,
+        {{ total('dead_clicks') }} as dead_clicks,
         min(first_time) as first_time,
         max(last_time) as last_time
     from visits

@@ -52,12 +52,12 @@ totals as (
         count(*) as total_sessions,
         count(case when total_web_events > 0 then 1 end) as total_web_sessions,
         count(case when total_mobile_app_events > 0 then 1 end) as total_mobile_app_sessions,
-        cast(sum(duration) as {{ warehouse_type('bigint') }}) as total_session_duration,
-        cast(sum(total_events) as {{ warehouse_type('bigint') }}) as total_events,
-        cast(sum(total_web_events) as {{ warehouse_type('bigint') }}) as total_web_events,
-        cast(sum(total_mobile_app_events) as {{ warehouse_type('bigint') }}) as total_mobile_app_events,
+        {{ total('duration') }} as total_session_duration,
+        {{ total('total_events') }} as total_events,
+        {{ total('total_web_events') }} as total_web_events,
+        {{ total('total_mobile_app_events') }} as total_mobile_app_events,
         {%- for type in var('event_types') %}
-        cast(sum(total_{{ type }}_events) as {{ warehouse_type('bigint') }}) as total_{{ type }}_events,
+        {{ total('total_' ~ type ~ '_events') }} as total_{{ type }}_events,
         {%- endfor %}
         {%- for column in landing %}
         max(case when rank_from_first = 1 then {{ column }} end) as first_{{ column }},
@@ -71,7 +71,7 @@ totals as (
         {%- for column in first_columns %}
         max(case when rank_from_first = 1 then last_{{ column }} end) as first_{{ column }},
         {%- endfor %}
-        cast(sum(engaged_time_millis) as {{ warehouse_type('bigint') }}) as total_engaged_time_millis,
+        {{ total('engaged_time_millis') }} as total_engaged_time_millis,
         min(case when is_bot then 1 else 0 end) = 1 as is_bot
     from ranked
     group by user_id
