@@ -22,10 +22,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from conftest import PROJECT, Warehouse, event, ndjson
-from headrace import deliver as deliveries
 from headrace.deliver import Deliveries
 from headrace.errors import UsageError
-from headrace.stores import Changes, Delivered, store_at
+from headrace.stores import FILES, Changes, Delivered, store_at
 from headrace.stores import files as store_files
 from headrace.target import Target, read_target
 from test_stores import BUCKET, GCS, S3, SECRET, SERVERS, Azure, Staging, Store, configure, forget_clients, wired
@@ -516,11 +515,11 @@ def test_a_store_that_can_not_be_used_is_told_before_the_load(tmp_path: Path) ->
 
 def changes(until: str, rows: int = 1) -> Changes:
     batches = [
-        pa.RecordBatch.from_pylist([{"event_id": f"{until}-{n}", "updated_time": n}], schema=deliveries.EVENTS)
+        pa.RecordBatch.from_pylist([{"event_id": f"{until}-{n}", "updated_time": n}], schema=FILES["events"])
         for n in range(rows)
     ]
-    reader = pa.RecordBatchReader.from_batches(deliveries.EVENTS, batches)
-    return Changes("events", reader, Delivered("1.0", until), (), is_first=False)
+    reader = pa.RecordBatchReader.from_batches(FILES["events"], batches)
+    return Changes("events", reader, Delivered("1.0", until))
 
 
 def test_hourly_deliveries_leave_a_file_each(tmp_path: Path) -> None:

@@ -83,18 +83,17 @@ def nulled(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "event_type": None, "event_properties": None, "source_properties": None, "updated_time": 1}
 
 
-def changes(until: str, *rows: dict[str, Any], origin: str = ORIGIN, is_first: bool = False) -> Changes:
+def changes(until: str, *rows: dict[str, Any], origin: str = ORIGIN) -> Changes:
     """What a build has changed in events; each row is a batch of its own."""
     ordered = sorted(rows, key=lambda row: row["event_time"] or "")
     batches = [pa.RecordBatch.from_pylist([row], FILE) for row in ordered]
-    days = {row["event_time"] and date.fromisoformat(row["event_time"][:10]) for row in rows}
     reader = pa.RecordBatchReader.from_batches(FILE, batches)
-    return Changes("events", reader, Delivered(origin, until), list(days), is_first)
+    return Changes("events", reader, Delivered(origin, until))
 
 
 def pages(until: str, *rows: dict[str, Any]) -> Changes:
     reader = pa.Table.from_pylist(list(rows), PAGES).to_reader()
-    return Changes("page_definitions", reader, Delivered(ORIGIN, until), [], False)
+    return Changes("page_definitions", reader, Delivered(ORIGIN, until))
 
 
 class Delta:
@@ -135,7 +134,7 @@ class Iceberg:
         self.store = IcebergStore(self.address)
 
     def table(self, table: str = "events") -> Any:
-        found = self.store._table(table)
+        found = self.store.table(table)
         assert found is not None
         return found
 
@@ -175,7 +174,7 @@ def test_a_table_holds_the_latest_version_of_each_event_in_the_types_of_the_cont
     old, late = on(1, "old", device_id=2**62 + 1), on(2, "changed", event_properties='{"é": 1.10}')
     timeless = event("timeless", event_time=None)
 
-    first = changes(FIRST, old, late, on(2, "nulled"), timeless, is_first=True)
+    first = changes(FIRST, old, late, on(2, "nulled"), timeless)
     assert lake.store.write(first) == 4
     assert lake.store.delivered("events") == Delivered(ORIGIN, FIRST)
     second = changes(SECOND, {**late, "event_type": "tap"}, nulled(on(2, "nulled")), on(3, "new"))
@@ -208,9 +207,9 @@ def test_a_table_holds_the_latest_version_of_each_event_in_the_types_of_the_cont
 
 
 def test_what_is_delivered_already_changes_nothing(lake: Any) -> None:
-    lake.store.write(changes(FIRST, on(1, "a"), on(2, "b"), is_first=True))
+    lake.store.write(changes(FIRST, on(1, "a"), on(2, "b")))
     seen = lake.files()
-    assert lake.store.write(changes(FIRST, on(1, "a"), on(2, "b"), is_first=True)) == 0
+    assert lake.store.write(changes(FIRST, on(1, "a"), on(2, "b"))) == 0
     assert lake.files() == seen
     lake.store.write(changes(SECOND, on(1, "a"), on(2, "b")))  # the same rows once more
     assert rows(lake) == [("a", "click"), ("b", "click")]
@@ -262,7 +261,7 @@ def test_what_is_large_goes_in_pieces_and_only_the_last_one_says_delivered(
     lake: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("headrace.stores.tables.PIECE_BYTES", 1)
-    lake.store.write(changes(FIRST, *(on(day, f"e{day}") for day in range(1, 5)), is_first=True))
+    lake.store.write(changes(FIRST, *(on(day, f"e{day}") for day in range(1, 5))))
     assert lake.store.delivered("events") == Delivered(ORIGIN, FIRST)
     lake.store.write(changes(SECOND, on(5, "e5"), on(1, "e1", event_type="tap"), on(2, "e2", event_type="tap")))
     expected = [("e1", "tap"), ("e2", "tap"), ("e3", "click"), ("e4", "click"), ("e5", "click")]

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -200,8 +199,6 @@ def test_an_iceberg_table_is_read_by_its_catalog(tmp_path, monkeypatch):
         "events",
         pa.Table.from_pylist(rows, schema).to_reader(),
         Loaded("duckdb:shop", "1764273000.1234567"),
-        [date(2026, 3, 2), date(2026, 3, 3)],
-        is_first=True,
     )
     IcebergStore(str(tmp_path / "shop")).write(changes)
     plugin = Plugin("lake", {"address": str(tmp_path / "shop"), "format": "iceberg"})

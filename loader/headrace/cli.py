@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 from rich.console import Console
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .load import ProgressCallback
     from .status import Status
     from .stores import Format
+    from .stores.tables import TableStore
     from .sync import Rebuilt, Summary
 
 # What loads or builds is imported by the command that needs it: dlt and dbt take seconds, and `--help` needs neither.
@@ -157,6 +158,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         return timedelta(**{unit: int(found[1])})
 
 
+STORE_FORMAT = click.Choice(["parquet", "delta", "iceberg"])
+
 as_json_option = click.option("--json", "as_json", is_flag=True, help="The closing table as JSON, for machines.")
 
 
@@ -236,7 +239,7 @@ def init(folder: Path) -> None:
     "store_format",
     default="parquet",
     show_default=True,
-    type=click.Choice(["parquet", "delta", "iceberg"]),
+    type=STORE_FORMAT,
     help="As files in the layout of Data Direct, or as tables.",
 )
 @as_json_option
@@ -438,8 +441,7 @@ def _print_status(now: Status) -> None:
     for path in now.unread[:NAMED_FILES]:
         line("", path)
     for found in now.rejected[:10]:
-        place = found.file if found.position is None else f"{found.file}:{found.position}"
-        line("rejected", f"{found.rows:,} x {found.reason}, such as {place}")
+        line("rejected", f"{found.rows:,} x {found.reason}, such as {found.place}")
     if now.wrong_clocks:
         line("wrong clocks", f"{now.wrong_clocks:,} events")
     for one in now.skipped:
@@ -708,10 +710,10 @@ def lake() -> None:
     "file_format",
     default="parquet",
     show_default=True,
-    type=click.Choice(["parquet", "delta", "iceberg"]),
+    type=STORE_FORMAT,
     help="What `sync --to` writes there.",
 )
-def ddl(address: str, engine: str, file_format: Any) -> None:
+def ddl(address: str, engine: str, file_format: Format) -> None:
     """Print the SQL with which an engine reads what is delivered to ADDRESS.
 
     Tables over what lies there, and views on them: events in its latest versions, live_events without what is
@@ -726,7 +728,7 @@ def ddl(address: str, engine: str, file_format: Any) -> None:
 @click.argument("address")
 @click.option("--format", "kind", required=True, type=click.Choice(["delta", "iceberg"]), help="What the tables are.")
 @click.option("--keep", type=Duration(), default="7d", show_default=True, help="How long a replaced file stays.")
-def maintain(address: str, kind: str, keep: timedelta) -> None:
+def maintain(address: str, kind: Format, keep: timedelta) -> None:
     """Compact the tables at ADDRESS, and remove files that no reader needs any more: once a day.
 
     Who reads an older version of a table needs the files that were replaced since; --keep is how long they stay, 1h at
@@ -734,12 +736,11 @@ def maintain(address: str, kind: str, keep: timedelta) -> None:
     """
     from .errors import UsageError
     from .feed import shown
-    from .stores.delta import DeltaStore
-    from .stores.iceberg import IcebergStore
+    from .stores import store_at
 
     if keep < timedelta(hours=1):
         raise UsageError("--keep is 1h at least: a sync under way has files that no table knows yet")
-    done = (DeltaStore(address) if kind == "delta" else IcebergStore(address)).maintain(keep)
+    done = cast("TableStore[Any]", store_at(address, kind)).maintain(keep)
     if not done:
         raise UsageError(f"{shown(address)}: no {kind} tables of Headrace there")
     _print_table(["table", "compacted", "removed"], [(one.table, one.compacted, one.removed) for one in done])

@@ -6,7 +6,7 @@ of a lookup the load that brought it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from datetime import time as clock
@@ -19,51 +19,10 @@ import pyarrow.compute as pc
 from .errors import HeadraceError, LoadError, UsageError
 from .ledger import COMPLETE, QUEUED
 from .pipeline import by_day, client_of, connected, query, utc
-from .rows import IDS, PROPERTIES, TIME
-from .stores import Changes, Delivered, Store
+from .rows import PROPERTIES, TIME
+from .stores import FILES, TABLES, Changes, Delivered, Store
 from .target import Target
 from .warehouses import warehouse_of
-
-EVENTS = pa.schema(
-    [
-        (name, pa.int64() if name in (*IDS, "updated_time") else pa.string())
-        for name in (
-            "event_id",
-            "event_time",
-            "processed_time",
-            "updated_time",
-            *IDS,
-            "event_type",
-            "event_properties",
-            "source_type",
-            "source_properties",
-        )
-    ]
-)
-"""As the contract has them in files (1.1)."""
-
-DEFINITIONS = pa.schema(
-    [
-        ("id", pa.string()),
-        ("name", pa.string()),
-        ("description", pa.string()),
-        ("state", pa.string()),
-        ("created_time", pa.string()),
-        ("created_by", pa.string()),
-        ("modified_time", pa.string()),
-        ("modified_by", pa.string()),
-        ("updated_time", pa.int64()),
-    ]
-)
-
-LOOKUPS = {
-    "page_definitions": pa.schema([*DEFINITIONS, ("fs_link_id", pa.string()), ("is_user_defined", pa.bool_())]),
-    "element_definitions": DEFINITIONS,
-    "event_definitions": DEFINITIONS,
-}
-
-TEXT_TIMES = ("event_time", "processed_time", "created_time", "modified_time")
-"""Times that are text in files, with six digits and a Z."""
 
 FETCHED_ROWS = 10_000
 
@@ -147,19 +106,21 @@ def _refusal(store: Store, origin: str | None) -> LoadError | None:
     """Why a store can't be reached just now. Raises UsageError when it can't be written to before somebody acts."""
     try:
         store.check()
-        _refuse_another(store, origin)
+        _since(store, "events", origin)
     except LoadError as error:
         return error
     return None
 
 
-def _refuse_another(store: Store, origin: str | None) -> None:
-    known = store.delivered("events")
+def _since(store: Store, table: str, origin: str | None) -> str:
+    """Until which load a table is delivered; empty for none. Raises UsageError when it is another warehouse's."""
+    known = store.delivered(table)
     if known and known.origin != origin:
         raise UsageError(
             f"{store.address}: another warehouse delivers there, or one that was lost: name another prefix, or empty "
             "this one, and all events of this warehouse are delivered"
         )
+    return known.until if known else ""
 
 
 def _changes(pipeline: dlt.Pipeline, target: Target, store: Store) -> Iterator[Changes]:
@@ -167,24 +128,16 @@ def _changes(pipeline: dlt.Pipeline, target: Target, store: Store) -> Iterator[C
     origin, until = _origin(pipeline), _merged_until(pipeline)
     if origin is None or until is None:
         return
-    _refuse_another(store, origin)
     done = Delivered(origin, until)
-    since = _since(store, "events")
+    since = _since(store, "events", origin)
     if since >= until:
         return
-    for table, schema in LOOKUPS.items():
-        lookup = Source(pipeline, target, table, schema, "_load_id", _since(store, table), until)
+    for table in (name for name in TABLES if name != "events"):
+        lookup = Source(pipeline, target, table, "_load_id", _since(store, table, origin), until)
         if lookup.is_changed():
-            yield Changes(table, lookup.rows(["1 = 1"], "id"), done, (), is_first=not lookup.since)
-    events = Source(pipeline, target, "events", EVENTS, "_changed_load_id", since, until)
-    days = events.days()
-    rows = events.rows([_of(day) for day in days], "event_time, event_id")
-    yield Changes("events", rows, done, days, is_first=not since)
-
-
-def _since(store: Store, table: str) -> str:
-    known = store.delivered(table)
-    return known.until if known else ""
+            yield Changes(table, lookup.rows(["1 = 1"], "id"), done)
+    events = Source(pipeline, target, "events", "_changed_load_id", since, until)
+    yield Changes("events", events.rows(map(_of, events.days()), "event_time, event_id"), done)
 
 
 def _of(day: date | None) -> str:
@@ -202,7 +155,6 @@ class Source:
     pipeline: dlt.Pipeline
     target: Target
     table: str
-    schema: pa.Schema
     cursor: str
     """The column that names the load that a row was changed by; null before there was one."""
     since: str
@@ -225,25 +177,23 @@ class Source:
         days = {utc(at).date() for span in found for at in span if at}
         return [*sorted(days), *[None for first, _ in found if first is None][:1]]
 
-    def rows(self, parts: Sequence[str], order: str) -> pa.RecordBatchReader:
+    def rows(self, parts: Iterable[str], order: str) -> pa.RecordBatchReader:
         """The rows as the contract has them in files, a part after the other, each in order.
 
         Some clients hold a result as a whole: so a part is a day.
         """
-        return pa.RecordBatchReader.from_batches(self.schema, self._batches(parts, order))
+        return pa.RecordBatchReader.from_batches(FILES[self.table], self._batches(parts, order))
 
-    def _batches(self, parts: Sequence[str], order: str) -> Iterator[pa.RecordBatch]:
-        warehouse = warehouse_of(self.target)
-        columns = ", ".join(
-            warehouse.json_text.format(name) if name in PROPERTIES else name for name in self.schema.names
-        )
+    def _batches(self, parts: Iterable[str], order: str) -> Iterator[pa.RecordBatch]:
+        warehouse, schema = warehouse_of(self.target), TABLES[self.table]
+        columns = ", ".join(warehouse.json_text.format(name) if name in PROPERTIES else name for name in schema.names)
         for part in parts:
             sql = f"select {columns} from {self.table} where {part} and {self._condition} order by {order}"
             with client_of(self.pipeline) as client, client.execute_query(sql, *self._loads) as cursor:
                 for arrays in _fetched(cursor, warehouse.has_arrow):
                     yield pa.RecordBatch.from_arrays(
-                        [_as_in_files(array, of) for array, of in zip(arrays, self.schema, strict=True)],
-                        schema=self.schema,
+                        [_as_in_files(array, of) for array, of in zip(arrays, schema, strict=True)],
+                        schema=FILES[self.table],
                     )
 
     @property
@@ -269,8 +219,8 @@ def _fetched(cursor: Any, has_arrow: bool) -> Iterator[list[pa.Array]]:
 
 
 def _as_in_files(array: pa.Array, of: pa.Field) -> pa.Array:
-    """A column as the contract has it in files."""
-    if of.name not in (*TEXT_TIMES, "updated_time"):
+    """A column of the contract as files have it."""
+    if of.type != TIME:
         return array.cast(of.type)
     times = array.cast(TIME)  # where the warehouse has no zone, it is UTC
     if of.name == "updated_time":

@@ -8,14 +8,15 @@ import inspect
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from itertools import count
 from math import inf
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import fsspec
@@ -94,6 +95,8 @@ LASTING = {errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.
 """What a disk says each time, beside what says that access is denied."""
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+Item = TypeVar("Item")
 
 Kind = Literal["events", "event", "page", "element"]
 """What a file holds: events, or the definitions of events, pages or elements."""
@@ -318,11 +321,11 @@ class Feed:
             LoadError: the store can't be reached or fails.
         """
         if self.is_local:
-            for group in groups(files, most_bytes):
+            for group in groups(files, (BYTES, most_bytes)):
                 yield [(file, Path(file.name)) for file in group]
             return
         numbers = count()
-        for group in groups(files, min(most_bytes, FETCH_BYTES), FETCH_FILES):
+        for group in groups(files, (BYTES, min(most_bytes, FETCH_BYTES)), (lambda _: 1, FETCH_FILES)):
             copies = [folder / f"copy_{next(numbers)}" for _ in group]
             problems = self._get(group, copies)
             yield [(file, problems.get(file.path, copy)) for file, copy in zip(group, copies, strict=True)]
@@ -407,18 +410,28 @@ def _walked(folder: str, above: tuple[str, ...] = ()) -> Iterator[dict[str, Any]
             yield from _walked(entry["name"], (*above, folder))
 
 
-def groups(files: Iterable[FeedFile], most_bytes: float, most_files: float = inf) -> Iterator[list[FeedFile]]:
-    """Files in order, in groups of up to so many bytes and files, and of at least one."""
-    group: list[FeedFile] = []
-    size = 0
-    for file in files:
-        if group and (size + file.size > most_bytes or len(group) == most_files):
+def groups(items: Iterable[Item], *limits: tuple[Callable[[Item], float], float]) -> Iterator[list[Item]]:
+    """Items in order, in groups of at least one.
+
+    Args:
+        items: what is grouped.
+        limits: each a measure of an item, and what its sum over a group is at most.
+    """
+    group: list[Item] = []
+    sums = [0.0] * len(limits)
+    for item in items:
+        sizes = [measure(item) for measure, _ in limits]
+        if group and any(total + size > most for total, size, (_, most) in zip(sums, sizes, limits, strict=True)):
             yield group
-            group, size = [], 0
-        group.append(file)
-        size += file.size
+            group, sums = [], [0.0] * len(limits)
+        group.append(item)
+        sums = [total + size for total, size in zip(sums, sizes, strict=True)]
     if group:
         yield group
+
+
+BYTES = attrgetter("size")
+"""How large a file is."""
 
 
 def _hour(path: str) -> datetime | None:

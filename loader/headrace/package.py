@@ -20,7 +20,7 @@ from . import workers
 from .definitions.lookups import Lookups
 from .definitions.model import Definitions
 from .errors import HeadraceError, LoadError
-from .feed import Feed, FeedFile, groups
+from .feed import BYTES, Feed, FeedFile, groups
 from .formats.source import Source
 from .idle import Listing
 from .ledger import LOADED_FILES, STAGING, SYNCS, UNREAD, Known, discard_unfinished, is_news
@@ -67,7 +67,7 @@ class Loaded:
 
 def packages(files: list[FeedFile]) -> list[list[FeedFile]]:
     """Files in order, in groups of up to PACKAGE_BYTES; one empty group when there are none."""
-    return list(groups(files, PACKAGE_BYTES)) or [[]]
+    return list(groups(files, (BYTES, PACKAGE_BYTES))) or [[]]
 
 
 class Loadable(Protocol):

@@ -152,12 +152,20 @@ def utc(at: datetime) -> datetime:
 
 def query(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
     """The rows of a statement on the staging schema, `%s` a parameter; none where its tables are not there yet."""
+    found = answer(pipeline, sql, *parameters)
+    return found[1] if found else []
+
+
+def answer(pipeline: dlt.Pipeline, sql: str, *parameters: Any) -> tuple[list[str], list[tuple[Any, ...]]] | None:
+    """The names of a statement's columns, in lower case, and its rows; None where a table of it is not there."""
     try:
         with client_of(pipeline) as client, client.execute_query(sql, *parameters) as cursor:
-            return list(cursor.fetchall()) if cursor.description else []
+            if not cursor.description:
+                return [], []
+            return [column[0].lower() for column in cursor.description], list(cursor.fetchall())
     except DestinationException as error:
         if is_missing(pipeline, error):
-            return []
+            return None
         raise
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import dlt
-from dlt.common.destination.exceptions import DestinationException
 
 from .errors import LoadError
-from .pipeline import connected, is_missing
+from .pipeline import answer, connected
 from .target import Target
 from .views import can_be_read
 
@@ -55,21 +54,10 @@ def show(target: Target) -> list[Answer]:
     with connected(target) as pipeline:
         for question, template in QUESTIONS.items():
             sql = template.format(events=f"{target.schema}.events", marts=f"{target.schema}_marts")
-            with pipeline.sql_client() as client:
-                try:
-                    with client.execute_query(sql) as cursor:
-                        answers.append(
-                            Answer(
-                                question,
-                                sql,
-                                [column[0].lower() for column in cursor.description],
-                                list(cursor.fetchall()),
-                            )
-                        )
-                except DestinationException as error:
-                    if not is_missing(pipeline, error):
-                        raise
-                    raise LoadError(f"{target.label} {_lacks(pipeline, target)}") from error
+            found = answer(pipeline, sql)
+            if found is None:
+                raise LoadError(f"{target.label} {_lacks(pipeline, target)}")
+            answers.append(Answer(question, sql, *found))
     return answers
 
 

@@ -10,7 +10,6 @@ from statistics import median
 from typing import Any
 
 import dlt
-from dbt.clients.yaml_helper import load_yaml_text
 from dlt.common.destination.exceptions import DestinationException
 
 from . import views
@@ -20,7 +19,7 @@ from .ledger import COMPLETE, NEWEST, QUEUED, UNREAD, plan_of
 from .pipeline import connected, query
 from .redo import Request, waiting
 from .skip import Skipped, skipped
-from .target import Target
+from .target import Target, var_of
 
 EVENTS = "events"
 
@@ -53,6 +52,11 @@ class Rejections:
     rows: int
     file: str
     position: int | None
+
+    @property
+    def place(self) -> str:
+        """Where that one is."""
+        return self.file if self.position is None else f"{self.file}:{self.position}"
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,7 @@ def status(target: Target) -> Status:
             wrong_clocks=int(clocks[0][0]) if clocks else 0,
             skipped=skipped(pipeline),
             redo=waiting(pipeline),
-            export_until=None if _has_cut(target) else _export_until(pipeline, ledger),
+            export_until=None if var_of(target, "export_until") else _export_until(pipeline, ledger),
             unread=[path for (path,) in unread],
             volume=_volume(pipeline, latest, published[0][0]) if published and published[0][0] else None,
             lost=_lost(pipeline) if published and published[0][1] else [],
@@ -252,13 +256,6 @@ def _ledger(pipeline: dlt.Pipeline) -> str:
         if missing := [f"{value} as {name}" for name, value in LATER.items() if name not in there]:
             return f"(select *, {', '.join(missing)} from loaded_files) as loaded_files"
     return "loaded_files"
-
-
-def _has_cut(target: Target) -> bool:
-    """Whether the project's vars say where exports end, for all packages or for this one."""
-    project = load_yaml_text((target.project_dir / "dbt_project.yml").read_text(encoding="utf-8")) or {}
-    found = project.get("vars") or {}
-    return any(isinstance(one, dict) and one.get("export_until") for one in (found, found.get("headrace")))
 
 
 def _export_until(pipeline: dlt.Pipeline, ledger: str) -> datetime | None:

@@ -16,14 +16,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
+from ..checks import LATE_MICROSECONDS
 from ..status import Status
 from ..visible import visible
 from . import charts
 from .queries import Answer, Period, Row
 
-LATE = timedelta(hours=3)
+LATE = timedelta(microseconds=LATE_MICROSECONDS)
 """What happened so long before the hour of its file came late."""
-
 
 OLD = timedelta(days=1)
 """A feed whose newest hour was so long ago may have stopped."""
@@ -155,8 +155,7 @@ class Figures:
         if now.queued_loads:
             yield Notice("look", f"{count(now.queued_loads, 'load')} with {now.queued_rows:,} rows wait for a build")
         for found in now.rejected[:5]:
-            place = found.file if found.position is None else f"{found.file}:{found.position}"
-            yield Notice("look", f"{count(found.rows, 'row')} rejected: {found.reason}, such as {place}")
+            yield Notice("look", f"{count(found.rows, 'row')} rejected: {found.reason}, such as {found.place}")
         if now.unread:
             yield Notice("look", f"{count(len(now.unread), 'file')} not read, such as {now.unread[0]}")
         if now.wrong_clocks:

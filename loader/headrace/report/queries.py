@@ -12,10 +12,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import dlt
-from dlt.common.destination.exceptions import DestinationException
 
 from ..ledger import COMPLETE
-from ..pipeline import client_of, is_missing, utc
+from ..pipeline import answer, utc
 from ..target import Target
 
 Row = dict[str, Any]
@@ -256,14 +255,10 @@ def ask(pipeline: dlt.Pipeline, target: Target, template: str, period: Period | 
     shown = sql
     for name in names:
         shown = shown.replace("%s", "'" + name.replace("'", "''") + "'", 1)
-    try:
-        with client_of(pipeline) as client, client.execute_query(sql, *names) as cursor:
-            columns = [column[0].lower() for column in cursor.description]
-            return Answer(shown, [dict(zip(columns, map(plain, row), strict=True)) for row in cursor.fetchall()])
-    except DestinationException as error:
-        if not is_missing(pipeline, error):
-            raise
+    if (found := answer(pipeline, sql, *names)) is None:
         return Answer(shown, None)
+    columns, rows = found
+    return Answer(shown, [dict(zip(columns, map(plain, row), strict=True)) for row in rows])
 
 
 def plain(value: Any) -> Any:

@@ -8,17 +8,48 @@ the next delivery does not put right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from importlib import import_module
+from pathlib import Path
 from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from ..errors import UsageError
+from ..feed import Feed, asking
+from ..rows import RAW_DEFINITIONS, RAW_EVENTS, TIME
 
 Format = Literal["parquet", "delta", "iceberg"]
+
+
+def _definitions(*more: str) -> pa.schema:
+    """Those that feeds have, and when the warehouse changed them."""
+    common = ("id", "name", "description", "state", "created_time", "created_by", "modified_time", "modified_by")
+    return pa.schema([*(RAW_DEFINITIONS.field(name) for name in (*common, *more)), ("updated_time", TIME)])
+
+
+TABLES: dict[str, pa.Schema] = {
+    "events": pa.schema([field for field in RAW_EVENTS if not field.name.startswith("_")]),
+    "page_definitions": _definitions("fs_link_id", "is_user_defined"),
+    "element_definitions": _definitions(),
+    "event_definitions": _definitions(),
+}
+"""The tables that stores hold, with the columns and types of the contract (3.1)."""
+
+
+def _in_file(field: pa.Field) -> pa.Field:
+    if field.name == "updated_time":
+        return pa.field(field.name, pa.int64())
+    return pa.field(field.name, pa.string() if field.type == TIME else field.type)
+
+
+FILES = {name: pa.schema(map(_in_file, schema)) for name, schema in TABLES.items()}
+"""The same as files have them (contract 1.1): times as text, that of the last change in milliseconds."""
+
+FOLDERS = {
+    "events": "events",
+    **{f"{kind}_definitions": f"configuration/{kind}-definitions" for kind in ("page", "element", "event")},
+}
+"""Where files of each lie in the hive layout."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +69,9 @@ class Changes:
     table: str
     """`events`, or `page_definitions`, `element_definitions`, `event_definitions`."""
     rows: pa.RecordBatchReader
-    """In the columns and types of the contract (1.1); events by day, and by time within it. Read once."""
+    """As `FILES` has them; events by day, and by time within it. Read once."""
     delivered: Delivered
     """What is delivered when all rows are written."""
-    days: Sequence[date | None]
-    """The days (UTC) of event_time that the rows are of, None for rows without a time; empty for the lookups."""
-    is_first: bool
-    """Whether the store has nothing of this table, so that no row can be there already."""
 
 
 class Store(Protocol):
@@ -73,6 +100,25 @@ class Store(Protocol):
         """
 
 
+WRITING = "list, read, write and delete"
+"""What credentials must allow where something is delivered."""
+
+
+def probe(place: Feed, name: str) -> None:
+    """Make sure that what is written there can be read and deleted again, by a small file of this name.
+
+    Raises:
+        UsageError: it can't, until somebody changes something.
+        LoadError: the store can't be reached.
+    """
+    with asking(place.address, WRITING):
+        if place.is_local:
+            Path(name).parent.mkdir(parents=True, exist_ok=True)
+        place.store.pipe_file(name, b"headrace")
+        place.store.cat_file(name)
+        place.store.rm_file(name)
+
+
 STORES = {"parquet": ("files", "FileStore"), "delta": ("delta", "DeltaStore"), "iceberg": ("iceberg", "IcebergStore")}
 """For each format the module and its class, which is made from an address. It is imported when it is asked for."""
 
@@ -84,8 +130,5 @@ def store_at(address: str, kind: Format = "parquet") -> Store:
         UsageError: there can be no such store, or the package for it is not installed.
     """
     module, name = STORES[kind]
-    try:
-        made: Store = getattr(import_module(f".{module}", __name__), name)(address)
-    except ImportError as error:
-        raise UsageError(f"--format {kind}: {error}: pip install 'headrace[{kind}]'") from None
+    made: Store = getattr(import_module(f".{module}", __name__), name)(address)
     return made

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from ..errors import UsageError
 from ..feed import EXTRAS, HOUR_FOLDER, shown
-from ..rows import PROPERTIES
-from . import Format
-from .tables import DAY, SCHEMAS, TIME, key
+from ..rows import PROPERTIES, TIME
+from . import FILES, FOLDERS, Format
+from .tables import DAY, SCHEMAS, key
 
 SCHEMA = "lake"
 """Where an engine has all of it."""
@@ -33,33 +33,32 @@ class Table:
     """One table of a store."""
 
     name: str
-    folder: str
-    """Where its files lie in the hive layout."""
     columns: dict[str, Kind]
     """Those of a Delta or Iceberg table."""
     versions: tuple[str, ...]
     """What decides between the versions of a row, before the file that they lie in."""
 
     @property
+    def folder(self) -> str:
+        """Where its files lie in the hive layout."""
+        return FOLDERS[self.name]
+
+    @property
     def in_files(self) -> dict[str, Kind]:
-        """The columns as the files of the hive layout have them: times as text, but for the milliseconds of one."""
-        return {
-            name: "bigint" if name == "updated_time" else "text" if kind in ("time", "json") else kind
-            for name, kind in self.columns.items()
-            if name != DAY
-        }
+        """The columns as the files of the hive layout have them."""
+        return _kinds(FILES[self.name])
 
 
 KINDS: dict[pa.DataType, Kind] = {pa.int64(): "bigint", pa.bool_(): "boolean", pa.date32(): "date", TIME: "time"}
 
 
+def _kinds(schema: pa.Schema) -> dict[str, Kind]:
+    return {field.name: KINDS.get(field.type, "text") for field in schema}
+
+
 def _table(name: str, schema: pa.Schema) -> Table:
-    kinds = ((field.name, KINDS.get(field.type, "text")) for field in schema)
-    columns: dict[str, Kind] = {name: "json" if name in PROPERTIES else kind for name, kind in kinds}
-    if name == "events":
-        return Table(name, name, columns, ("updated_time", "processed_time"))
-    folder = f"configuration/{name.replace('_', '-')}"
-    return Table(name, folder, columns, ("updated_time", "modified_time"))
+    columns: dict[str, Kind] = {name: "json" if name in PROPERTIES else kind for name, kind in _kinds(schema).items()}
+    return Table(name, columns, ("updated_time", "processed_time" if name == "events" else "modified_time"))
 
 
 TABLES = {name: _table(name, schema) for name, schema in SCHEMAS.items()}

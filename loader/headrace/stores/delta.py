@@ -9,9 +9,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..feed import shown
 from . import Changes, Delivered
-from .tables import DAY, ORIGIN, SCHEMAS, AzureLogin, Maintained, Place, S3Login, asking_library, days_of, key, pieces
+from .tables import DAY, ORIGIN, SCHEMAS, AzureLogin, Maintained, Place, S3Login, TableStore, asking_library, days_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,62 +30,37 @@ SETTINGS = {
 }
 
 
-class DeltaStore:
+class DeltaStore(TableStore["DeltaTable"]):
     """Delta tables in a folder or a bucket."""
 
-    def __init__(self, address: str) -> None:
-        try:
-            import deltalake  # noqa: F401
-        except ImportError:
-            raise UsageError(f"{shown(address)}: Delta wants a package: pip install 'headrace[delta]'") from None
-        self._place = Place.at(address)
-        self.address = self._place.address
-
-    def check(self) -> None:
-        """Make sure that it can be listed, read and written, by delta-rs too, and that the tables are Headrace's.
-
-        Raises:
-            UsageError: it can't, until somebody changes something; or what is there is somebody else's.
-            LoadError: it can't be reached just now.
-        """
-        self._place.probe()
-        for table in SCHEMAS:
-            self._table(table)
+    format = "Delta"
+    library = "deltalake"
 
     def delivered(self, table: str) -> Delivered | None:
         """What was delivered of a table; None for nothing."""
-        if (found := self._table(table)) is None or (version := found.transaction_version(LOADS)) is None:
+        if (found := self.table(table)) is None or (version := found.transaction_version(LOADS)) is None:
             return None
-        return Delivered(found.metadata().configuration[ORIGIN], _load(version))
+        return Delivered(self._origin(found), _load(version))
 
-    def write(self, changes: Changes) -> int:
-        """Write the changes and, in the last of their commits, what is delivered by that; return how many rows."""
-        if self.delivered(changes.table) == changes.delivered:
-            return 0
-        found = self._table(changes.table) or self._create(changes)
-        if (origin := found.metadata().configuration[ORIGIN]) != changes.delivered.origin:
-            raise UsageError(f"{self._place.path(changes.table)} follows {origin}, not {changes.delivered.origin}")
-        # Asked of the table, as a first delivery may have been killed when it was half done.
-        is_empty = not found.file_uris()
-        count = 0
-        for rows, is_last in pieces(changes):
-            table = self._table(changes.table) if count else found  # credentials may last shorter than all pieces
-            assert table  # noqa: S101
-            with asking_library(self._place.path(changes.table)):
-                done = _done(changes.delivered) if is_last else None
-                if is_empty or not rows.num_rows:  # a merge of nothing commits nothing
-                    _append(table, rows, done)
-                else:
-                    _merge(table, rows, key(changes.table), done)
-            count += rows.num_rows
-        return count
+    def _origin(self, table: DeltaTable) -> str:
+        return table.metadata().configuration[ORIGIN]
 
-    def maintain(self, keep: timedelta) -> list[Maintained]:
-        """Make few large files of many small ones, and remove those that no version needs that is younger than `keep`.
+    def _is_empty(self, table: DeltaTable) -> bool:
+        return not table.file_uris()
 
-        What a killed delivery left is removed with them once it is as old.
-        """
-        return [self._maintain(name, table, keep) for name in SCHEMAS if (table := self._table(name))]
+    def _reopened(self, name: str, table: DeltaTable) -> DeltaTable:
+        """Opened anew, as credentials may last shorter than all commits."""
+        found = self.table(name)
+        assert found  # noqa: S101
+        return found
+
+    def _commit(self, table: DeltaTable, rows: pa.Table, id_: str | None, until: str | None) -> DeltaTable:
+        done = _done(until) if until else None
+        if id_ is None or not rows.num_rows:  # a merge of nothing commits nothing
+            _append(table, rows, done)
+        else:
+            _merge(table, rows, id_, done)
+        return table
 
     def _maintain(self, name: str, table: DeltaTable, keep: timedelta) -> Maintained:
         with asking_library(self._place.path(name)):
@@ -97,8 +71,8 @@ class DeltaStore:
             table.cleanup_metadata()
         return Maintained(name, found["numFilesRemoved"], len(removed))
 
-    def _table(self, name: str) -> DeltaTable | None:
-        """A table of Headrace's, if there is one."""
+    def table(self, name: str) -> DeltaTable | None:
+        """A table of Headrace's, if there is one; see TableStore."""
         from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
@@ -160,10 +134,10 @@ def _zstd() -> WriterProperties:
     return WriterProperties(compression="ZSTD")
 
 
-def _done(delivered: Delivered) -> CommitProperties:
+def _done(until: str) -> CommitProperties:
     from deltalake import CommitProperties, Transaction
 
-    return CommitProperties(app_transactions=[Transaction(LOADS, _version(delivered.until))])
+    return CommitProperties(app_transactions=[Transaction(LOADS, _version(until))])
 
 
 def _version(load: str) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UsageError
-from ..feed import HOUR_FOLDER, Feed, asking
+from ..feed import HOUR_FOLDER, Feed, asking, groups
 from ..target import write_at_once
-from . import Changes, Delivered
-
-FOLDERS = {
-    "events": "events",
-    **{f"{kind}_definitions": f"configuration/{kind}-definitions" for kind in ("page", "element", "event")},
-}
-"""Where the hours' folders of each table lie."""
+from . import FOLDERS, WRITING, Changes, Delivered, probe
 
 OWN = "_headrace"
 """The folder of the marker. Readers pass over what begins so, as they do for what begins with a dot."""
@@ -69,12 +64,7 @@ class FileStore:
                 f"{self.address} holds {found}, which Headrace has not delivered there: name another prefix, or empty "
                 "this one"
             )
-        probe = self._name(OWN, "probe")
-        with self._asking():
-            self._make_folder(OWN)
-            self.place.store.pipe_file(probe, b"headrace")
-            self.place.store.cat_file(probe)
-            self.place.store.rm_file(probe)
+        probe(self.place, self._name(OWN, "probe"))
 
     def delivered(self, table: str) -> Delivered | None:
         """What was delivered of a table; without a load where the prefix is taken, and nothing of it is there."""
@@ -88,12 +78,12 @@ class FileStore:
         if left := marker.under_way.get(table):
             self._remove(table, left)
         rows = 0
-        groups = _groups(changes.rows)
-        for number, group in enumerate(groups):
+        tables = _groups(changes.rows)
+        for number, group in enumerate(tables):
             if not number:
                 self._mark(replace(marker, under_way={**marker.under_way, table: until}))
             with self._file(table, until, number) as path:
-                rows += _write(path, group, groups)
+                rows += _write(path, group, tables)
         under_way = {name: load for name, load in marker.under_way.items() if name != table}
         self._mark(replace(marker, delivered={**marker.delivered, table: until}, under_way=under_way))
         return rows
@@ -162,7 +152,7 @@ class FileStore:
         return "/".join((self.place.root.rstrip("/"), *parts))
 
     def _asking(self) -> Any:
-        return asking(self.address, may="list, read, write and delete")
+        return asking(self.address, WRITING)
 
 
 def _hour_folder(table: str, until: str) -> str:
@@ -172,16 +162,8 @@ def _hour_folder(table: str, until: str) -> str:
 
 def _groups(batches: pa.RecordBatchReader) -> Iterator[pa.Table]:
     """Rows, in groups of a sensible size."""
-    kept: list[pa.RecordBatch] = []
-    rows, size = 0, 0
-    for batch in batches:
-        if kept and (rows + batch.num_rows > GROUP_ROWS or size + batch.nbytes > GROUP_BYTES):
-            yield pa.Table.from_batches(kept)
-            kept, rows, size = [], 0, 0
-        kept.append(batch)
-        rows, size = rows + batch.num_rows, size + batch.nbytes
-    if rows:
-        yield pa.Table.from_batches(kept)
+    limits = (attrgetter("num_rows"), GROUP_ROWS), (attrgetter("nbytes"), GROUP_BYTES)
+    return map(pa.Table.from_batches, groups((batch for batch in batches if batch.num_rows), *limits))
 
 
 def _write(path: Path, group: pa.Table, more: Iterator[pa.Table]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from ..errors import HeadraceError, UsageError
-from ..feed import modified_time, shown
+from ..feed import modified_time
 from . import Changes, Delivered
 from .tables import (
     DAY,
@@ -21,10 +21,9 @@ from .tables import (
     Maintained,
     Place,
     S3Login,
+    TableStore,
     asking_library,
     days_of,
-    key,
-    pieces,
 )
 
 if TYPE_CHECKING:
@@ -51,60 +50,34 @@ HOW = (
 )
 
 
-class IcebergStore:
+class IcebergStore(TableStore["Table"]):
     """Iceberg tables in a folder or a bucket, in a namespace of the name of the folder."""
 
-    def __init__(self, address: str) -> None:
-        try:
-            import pyiceberg.catalog  # noqa: F401
-        except ImportError:
-            raise UsageError(f"{shown(address)}: Iceberg wants a package: pip install 'headrace[iceberg]'") from None
-        self._place = Place.at(address)
-        self.address = self._place.address
-        self._namespace = self._place.feed.prefix.rstrip("/").rpartition("/")[2]
-
-    def check(self) -> None:
-        """Make sure that it can be listed, read and written, that there is a catalog, and the tables are Headrace's.
-
-        Raises:
-            UsageError: it can't, until somebody changes something; or what is there is somebody else's.
-            LoadError: it can't be reached just now.
-        """
-        self._place.probe()
-        for table in SCHEMAS:
-            self._table(table)
+    format = "Iceberg"
+    library = "pyiceberg.catalog"
 
     def delivered(self, table: str) -> Delivered | None:
         """What was delivered of a table; None for nothing."""
-        found = self._table(table)
+        found = self.table(table)
         if found is None or UNTIL not in found.properties:
             return None
-        return Delivered(found.properties[ORIGIN], found.properties[UNTIL])
+        return Delivered(self._origin(found), found.properties[UNTIL])
 
-    def write(self, changes: Changes) -> int:
-        """Write the changes and, in the last of their commits, what is delivered by that; return how many rows."""
-        if self.delivered(changes.table) == changes.delivered:
-            return 0
-        table = self._table(changes.table) or self._create(changes)
-        if (origin := table.properties[ORIGIN]) != changes.delivered.origin:
-            raise UsageError(f"{table.location()} follows {origin}, not {changes.delivered.origin}")
-        # Asked of the table, as a first delivery may have been killed when it was half done.
-        is_empty = table.current_snapshot() is None
-        count = 0
-        for rows, is_last in pieces(changes):
-            with asking_library(table.location()):
-                until = changes.delivered.until if is_last else None
-                replaced = None if is_empty else _replaced(table, rows, key(changes.table))
-                table = _commit(table, rows, replaced, until)
-            count += rows.num_rows
-        return count
+    def _origin(self, table: Table) -> str:
+        return table.properties[ORIGIN]
 
-    def maintain(self, keep: timedelta) -> list[Maintained]:
-        """Make few large files of many small ones, and remove those that no snapshot needs that is younger than `keep`.
+    def _is_empty(self, table: Table) -> bool:
+        return table.current_snapshot() is None
 
-        What a killed delivery left is removed with them once it is as old.
-        """
-        return [self._maintain(name, table, keep) for name in SCHEMAS if (table := self._table(name))]
+    def _commit(self, table: Table, rows: pa.Table, id_: str | None, until: str | None) -> Table:
+        transaction = table.transaction()
+        if id_ and (replaced := _replaced(table, rows, id_)) is not None:
+            transaction.delete(replaced)
+        if rows.num_rows:
+            transaction.append(rows)
+        if until:
+            transaction.set_properties({UNTIL: until})
+        return transaction.commit_transaction()
 
     def _maintain(self, name: str, table: Table, keep: timedelta) -> Maintained:
         with asking_library(table.location()):
@@ -122,6 +95,10 @@ class IcebergStore:
         self._place.remove(strays)
         return Maintained(name, compacted, len(strays))
 
+    @property
+    def _namespace(self) -> str:
+        return self._place.feed.prefix.rstrip("/").rpartition("/")[2]
+
     @cached_property
     def _catalog(self) -> Catalog:
         from pyiceberg.catalog import load_catalog
@@ -138,11 +115,11 @@ class IcebergStore:
             return catalog
 
     def _location(self, name: str) -> str:
-        path = self._place.path(name)
+        path = super()._location(name)
         return f"file://{path}" if self._place.feed.is_local else path
 
-    def _table(self, name: str) -> Table | None:
-        """A table of Headrace's, if there is one."""
+    def table(self, name: str) -> Table | None:
+        """A table of Headrace's, if there is one; see TableStore."""
         from pyiceberg.exceptions import NoSuchTableError
 
         full, location = f"{self._namespace}.{name}", self._location(name)
@@ -178,18 +155,6 @@ class IcebergStore:
                 with transaction.update_spec() as spec:
                     spec.add_identity(DAY)
             return transaction.commit_transaction()
-
-
-def _commit(table: Table, rows: pa.Table, replaced: BooleanExpression | None, until: str | None) -> Table:
-    """One commit that takes rows out, puts rows in, and says what is delivered."""
-    transaction = table.transaction()
-    if replaced is not None:
-        transaction.delete(replaced)
-    if rows.num_rows:
-        transaction.append(rows)
-    if until:
-        transaction.set_properties({UNTIL: until})
-    return transaction.commit_transaction()
 
 
 def _replaced(table: Table, rows: pa.Table, id_: str) -> BooleanExpression | None:

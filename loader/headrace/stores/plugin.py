@@ -132,7 +132,7 @@ def _iceberg(address: str) -> Any:
     from .iceberg import IcebergStore
 
     store = Place.at(address).store
-    if (table := IcebergStore(address)._table("events")) is None:
+    if (table := IcebergStore(address).table("events")) is None:
         return None
     with asking_library(table.location()):
         scan = table.scan()

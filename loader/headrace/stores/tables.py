@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
-from typing import Any
+from importlib import import_module
+from operator import attrgetter
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from fsspec.asyn import sync
-from fsspec.implementations.local import LocalFileSystem
 
 from ..errors import HeadraceError, LoadError, UsageError
-from ..feed import Feed, asking, words_of
-from . import Changes
-
-TIME = pa.timestamp("us", "UTC")
+from ..feed import Feed, asking, groups, shown, words_of
+from ..rows import TIME
+from . import TABLES, Changes, Delivered, probe
 
 DAY = "event_date"
 """The day (UTC) of event_time, which events are partitioned by; null for a row without a time."""
@@ -27,40 +28,8 @@ DAY = "event_date"
 ORIGIN = "headrace.origin"
 """The property of a table that says which warehouse it follows. A table without it is not Headrace's."""
 
-DEFINITION: list[tuple[str, pa.DataType]] = [
-    ("id", pa.string()),
-    ("name", pa.string()),
-    ("description", pa.string()),
-    ("state", pa.string()),
-    ("created_time", TIME),
-    ("created_by", pa.string()),
-    ("modified_time", TIME),
-    ("modified_by", pa.string()),
-]
-
-SCHEMAS = {
-    "events": pa.schema(
-        [
-            ("event_id", pa.string()),
-            ("event_time", TIME),
-            ("processed_time", TIME),
-            ("updated_time", TIME),
-            ("device_id", pa.int64()),
-            ("session_id", pa.int64()),
-            ("view_id", pa.int64()),
-            ("event_type", pa.string()),
-            ("event_properties", pa.string()),
-            ("source_type", pa.string()),
-            ("source_properties", pa.string()),
-            (DAY, pa.date32()),
-        ]
-    ),
-    "page_definitions": pa.schema(
-        [*DEFINITION, ("fs_link_id", pa.string()), ("is_user_defined", pa.bool_()), ("updated_time", TIME)]
-    ),
-    "element_definitions": pa.schema([*DEFINITION, ("updated_time", TIME)]),
-    "event_definitions": pa.schema([*DEFINITION, ("updated_time", TIME)]),
-}
+SCHEMAS = {**TABLES, "events": TABLES["events"].append(pa.field(DAY, pa.date32()))}
+"""The columns of the tables."""
 
 PIECE_BYTES = 128 * 2**20
 """So much of the changes is in memory at once, and in a commit."""
@@ -86,16 +55,12 @@ def pieces(changes: Changes) -> Iterator[tuple[pa.Table, bool]]:
 
     There is a last one even where there are no rows: what is delivered is written down with it.
     """
-    schema = changes.rows.schema
-    batches: list[pa.RecordBatch] = []
-    size = 0
-    for batch in _cut(changes.rows):
-        if batches and size + batch.nbytes > PIECE_BYTES:
-            yield _typed(pa.Table.from_batches(batches, schema), changes.table), False
-            batches, size = [], 0
-        batches.append(batch)
-        size += batch.nbytes
-    yield _typed(pa.Table.from_batches(batches, schema), changes.table), True
+    group: list[pa.RecordBatch] = []
+    for following in groups(_cut(changes.rows), (attrgetter("nbytes"), PIECE_BYTES)):
+        if group:
+            yield _typed(group, changes), False
+        group = following
+    yield _typed(group, changes), True
 
 
 def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -105,12 +70,13 @@ def _cut(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield from (batch.slice(start, most) for start in range(0, batch.num_rows, most))
 
 
-def _typed(rows: pa.Table, table: str) -> pa.Table:
-    """Rows in the types of the files (contract 1.1), in those of the table."""
-    columns = {field.name: _column(rows[field.name], field.type) for field in SCHEMAS[table] if field.name != DAY}
-    if table == "events":
+def _typed(batches: list[pa.RecordBatch], changes: Changes) -> pa.Table:
+    """Rows as files have them, in the types of the table."""
+    rows, schema = pa.Table.from_batches(batches, changes.rows.schema), SCHEMAS[changes.table]
+    columns = {field.name: _column(rows[field.name], field.type) for field in schema if field.name != DAY}
+    if changes.table == "events":
         columns[DAY] = pc.cast(columns["event_time"], pa.date32())
-    return pa.table(columns, SCHEMAS[table])
+    return pa.table(columns, schema)
 
 
 def _column(values: pa.ChunkedArray, to: pa.DataType) -> pa.ChunkedArray:
@@ -191,23 +157,6 @@ class Place:
             for info in infos:
                 with suppress(FileNotFoundError):
                     self.store.rm_file(info["name"])
-
-    def probe(self) -> None:
-        """Make sure that it can be listed, written and read, and that what was written can be removed.
-
-        Raises:
-            UsageError: it can't, until somebody changes something.
-            LoadError: it can't be reached.
-        """
-        name = f"{self.feed.root.rstrip('/')}/_headrace_check"
-        with asking(self.address):
-            if isinstance(self.store, LocalFileSystem):
-                self.store.makedirs(self.feed.root, exist_ok=True)
-            self.store.pipe_file(name, b"headrace")
-            self.store.invalidate_cache()
-            self.store.ls(self.feed.root)
-            self.store.cat_file(name)
-            self.store.rm_file(name)
 
 
 @dataclass(frozen=True)
@@ -311,3 +260,108 @@ def asking_library(address: str) -> Iterator[None]:
         if isinstance(error, LoadError):
             raise LoadError(f"{address}: {words_of(Exception(words.replace('↳', '')))}; run it again") from cause
         raise
+
+
+Opened = TypeVar("Opened")
+"""A table, as the library of its format has it."""
+
+
+class TableStore(ABC, Generic[Opened]):
+    """Tables of one format in a folder or a bucket."""
+
+    format: ClassVar[str]
+    """Its name."""
+
+    library: ClassVar[str]
+    """The module that must be there."""
+
+    def __init__(self, address: str) -> None:
+        try:
+            import_module(self.library)
+        except ImportError:
+            extra = self.format.lower()
+            wanted = f"{self.format} wants a package: pip install 'headrace[{extra}]'"
+            raise UsageError(f"{shown(address)}: {wanted}") from None
+        self._place = Place.at(address)
+        self.address = self._place.address
+
+    @abstractmethod
+    def table(self, name: str) -> Opened | None:
+        """A table of Headrace's, if there is one. Raises UsageError when what is there is somebody else's."""
+
+    @abstractmethod
+    def delivered(self, table: str) -> Delivered | None:
+        """What was delivered of a table; None for nothing."""
+
+    @abstractmethod
+    def _create(self, changes: Changes) -> Opened:
+        """Make the table of the changes, without rows."""
+
+    @abstractmethod
+    def _origin(self, table: Opened) -> str:
+        """The warehouse that a table follows."""
+
+    @abstractmethod
+    def _is_empty(self, table: Opened) -> bool:
+        """Whether a table has no rows yet. The first delivery may have been killed when it was half done."""
+
+    @abstractmethod
+    def _commit(self, table: Opened, rows: pa.Table, id_: str | None, until: str | None) -> Opened:
+        """One commit of rows.
+
+        Args:
+            table: where to.
+            rows: in its types.
+            id_: the column by which they replace others; None where there are none.
+            until: what is delivered by that; None before the last commit of a delivery.
+        """
+
+    @abstractmethod
+    def _maintain(self, name: str, table: Opened, keep: timedelta) -> Maintained:
+        """Compact a table and remove what is no longer needed; see maintain."""
+
+    def _location(self, name: str) -> str:
+        """The address of a table, as the library has it."""
+        return self._place.path(name)
+
+    def _reopened(self, name: str, table: Opened) -> Opened:
+        """The table for the next commit."""
+        return table
+
+    def check(self) -> None:
+        """Make sure that it can be listed, read and written, by the library too, and that the tables are Headrace's.
+
+        Raises:
+            UsageError: it can't, until somebody changes something; or what is there is somebody else's.
+            LoadError: it can't be reached just now.
+        """
+        feed = self._place.feed
+        feed.store.invalidate_cache()
+        feed.ls(feed.root)
+        probe(feed, f"{feed.root.rstrip('/')}/_headrace_check")
+        for name in SCHEMAS:
+            self.table(name)
+
+    def write(self, changes: Changes) -> int:
+        """Write the changes and, in the last of their commits, what is delivered by that; return how many rows."""
+        name = changes.table
+        if self.delivered(name) == changes.delivered:
+            return 0
+        table = self.table(name) or self._create(changes)
+        if (origin := self._origin(table)) != changes.delivered.origin:
+            raise UsageError(f"{self._location(name)} follows {origin}, not {changes.delivered.origin}")
+        id_ = None if self._is_empty(table) else key(name)
+        count = 0
+        for rows, is_last in pieces(changes):
+            table = self._reopened(name, table) if count else table
+            with asking_library(self._location(name)):
+                table = self._commit(table, rows, id_, changes.delivered.until if is_last else None)
+            count += rows.num_rows
+        return count
+
+    def maintain(self, keep: timedelta) -> list[Maintained]:
+        """Make few large files of many small ones, and remove those that no version needs that is younger than `keep`.
+
+        What a killed delivery left is removed with them once it is as old.
+        """
+        return [self._maintain(name, table, keep) for name in SCHEMAS if (table := self.table(name))]
