@@ -1,4 +1,5 @@
-"""Runs headrace and dbt in processes forked from a server that has imported both, which saves seconds each."""
+"""Runs headrace and dbt in processes forked from a server that has imported both and parsed a project, which saves
+seconds each."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ server.set_forkserver_preload(
             f"dlt.destinations.impl.{name}.factory"
             for name in ("duckdb", "bigquery", "postgres", "redshift", "snowflake")
         ),
+        "warm",
     ]
 )
 numbers = count(1)

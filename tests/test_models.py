@@ -19,6 +19,7 @@ from zlib import crc32
 import duckdb
 import pytest
 import yaml
+from conftest import profiles
 from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 
@@ -100,7 +101,7 @@ class Warehouse:
         self.excluded = () if with_analysis else ("--exclude", "path:models/analysis")
         self.viewed_with: tuple[str, ...] | None = None
         folder.mkdir(exist_ok=True)
-        (folder / "profiles.yml").write_text((PROJECT / "profiles.example.yml").read_text())
+        (folder / "profiles.yml").write_text(profiles())
         self.path = folder / "warehouse.duckdb"
         self.target_path = self.target = target_path
         self.loads = itertools.count(1)
