@@ -288,6 +288,21 @@ def test_signs_of_frustration_occur(typed):
     assert all(any(sign in click for click in clicks) for sign in ("fs_rage_count", "fs_dead_count", "fs_error_kind"))
 
 
+def test_some_sessions_come_by_a_campaign_and_a_few_are_of_bots(typed):
+    queries, agents = defaultdict(set), {}
+    for row in typed:
+        source = json.loads(row["source_properties"])
+        if row["event_type"] == "navigate":
+            queries[row["device_id"], row["session_id"]].add((row["event_time"], source["url"]["query"]))
+            agents[row["device_id"]] = source["user_agent"]["raw_user_agent"]
+    landings = [min(views)[1] for views in queries.values()]
+    assert 0.3 < sum("utm_campaign=" in query or "fbclid=" in query for query in landings) / len(landings) < 0.7
+    assert {"utm_source=newsletter", "utm_source=google"} <= {query.strip("?").split("&")[0] for query in landings}
+    assert all(len([query for _, query in views if "utm_" in query]) <= 1 for views in queries.values())
+    bots = [agent for agent in agents.values() if "bot" in agent]
+    assert 0 < len(bots) < len(agents) / 8
+
+
 def test_text_is_awkward(typed):
     text = "".join(row["event_properties"] + row["source_properties"] for row in typed)
     assert all(sign in text for sign in ("é", "🍒", '\\"', "\\n", "蜜柑"))

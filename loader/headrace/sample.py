@@ -203,7 +203,14 @@ _BROWSERS = (
 )
 _PHONES = (("Apple", "iPhone 17", "iOS 26.2", 402, 874), ("Google", "Pixel 10", "Android 16", 412, 923))
 _NAMES = ("Zoë Müller", "José Ñáñez", "Ana Żak", 'Bob "Bo" O\'Neil', "Åse Øst", "山田 花子", "Lea 🌻", "Ines Roy")
+_BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
 _REFERRERS = (("www.google.com", "/", ""), ("news.example.org", "/2026/fruit", "?ref=mail"), ("shop.example", "/", ""))
+_CAMPAIGNS = (
+    "utm_source=newsletter&utm_medium=email&utm_campaign=spring+sale",
+    "utm_source=google&utm_medium=cpc&utm_campaign=fruit%20%26%20veg&gclid=EAIaIQ-0",
+    "utm_source=instagram&utm_medium=paid_social&utm_campaign=Mango%C4%8Da%C5%BE&utm_content=reel-2",
+    "fbclid=IwAR0-1",
+)
 _PROBLEMS = (
     'TypeError: can\'t read "price" of undefined\n    at total (cart.js:42)',
     "ChunkLoadError: loading chunk 7 failed.",
@@ -238,13 +245,21 @@ class _Person:
 
 
 def _people(rng: random.Random, count: int) -> list[_Person]:
-    """Return people: of three, one is known at once, one only from the third hour on, one never."""
-    return [_Person(number, _browser(rng), _phone(rng), (0, 2, None)[number % 3]) for number in range(count)]
+    """Return people: of three, one is known at once, one from the third hour on, one never, or a bot."""
+    return [
+        _Person(number, _browser(rng, is_bot=number % 15 == 14), _phone(rng), (0, 2, None)[number % 3])
+        for number in range(count)
+    ]
 
 
-def _browser(rng: random.Random) -> _Device:
+def _browser(rng: random.Random, is_bot: bool) -> _Device:
     name, version, system, raw, width, height = rng.choice(_BROWSERS)
-    agent = {"raw_user_agent": raw, "browser": name, "browser_version": version, "device": "Desktop"}
+    agent = {
+        "raw_user_agent": _BOT if is_bot else raw,
+        "browser": name,
+        "browser_version": version,
+        "device": "Desktop",
+    }
     screen = {"screen_width": width, "screen_height": height, "viewport_width": width, "viewport_height": height - 120}
     traits = {"user_agent": agent | {"operating_system": system}, "device": screen}
     return _Device(rng.getrandbits(62), "web", {"origin": "dom", "location": _location(rng)} | traits)
@@ -287,6 +302,8 @@ class _Session:
         self.page = HOME
         self.opened = 0
         host, path, query = self.rng.choice(_REFERRERS)
+        # Half of the sessions come by no campaign.
+        self.campaign = random.Random(self.session_id).choice((*_CAMPAIGNS, *[""] * len(_CAMPAIGNS)))
         self.referrer = {"full_url": f"https://{host}{path}{query}", "host": host, "path": path, "query": query}
 
     def chance(self, probability: float) -> bool:
@@ -319,8 +336,9 @@ class _Session:
         source["title"] = f"{page.product['name'] if page.product else page.name} — Fruit Shop"
         if self.source_type == "web":
             hash_path, hash_query = page.fragment
-            full = f"https://shop.example{page.path}{page.query}{hash_path}{hash_query}"
-            url = {"full_url": full, "host": "shop.example", "path": page.path, "query": page.query}
+            query, self.campaign = _with_campaign(page.query, self.campaign), ""
+            full = f"https://shop.example{page.path}{query}{hash_path}{hash_query}"
+            url = {"full_url": full, "host": "shop.example", "path": page.path, "query": query}
             source["url"] = url | {"hash_path": hash_path, "hash_query": hash_query}
             source["initial_referrer"] = self.referrer
         if (definition := f"page-{page.name.lower()}") in self.active:
@@ -485,6 +503,10 @@ class _Session:
         if self.chance(0.3):
             self.shop("Order Refunded", reason='said "bruised"', amount=round(self.rng.uniform(1, 40), 2))
         return self.events
+
+
+def _with_campaign(query: str, campaign: str) -> str:
+    return f"{query}{'&' if query else '?'}{campaign}" if campaign else query
 
 
 def _popular(rng: random.Random, items: Sequence[T]) -> T:
