@@ -44,13 +44,14 @@ test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on
 test-walks: setup ## do with the wheel what people do in their first days, and open the report in Debian's chromium
 	$(BIN)/python -m pytest -m "examples and not soak" tests/test_walks.py tests/test_report.py
 
-test-examples: setup $(VENV)-airflow/ready $(VENV)-dagster/ready $(VENV)-spark/ready ## run what examples/ has for cron, systemd, GitHub Actions, Airflow, Dagster and Docker, and read tables by Spark
+test-examples: setup $(VENV)-airflow/ready $(VENV)-dagster/ready $(VENV)-metricflow/ready $(VENV)-spark/ready ## run what examples/ has for cron, systemd, GitHub Actions, Airflow, Dagster and Docker, ask MetricFlow for metrics, and read tables by Spark
 	$(BIN)/python -m pytest -m examples tests/test_examples.py tests/test_lake.py
 
 $(VENV)-airflow/ready: PACKAGES = 'apache-airflow>=3,<4'
 $(VENV)-dagster/ready: PACKAGES = dagster dagster-dbt .
+$(VENV)-metricflow/ready: PACKAGES = 'dbt-metricflow>=0.15,<0.16' 'dbt-duckdb>=1.10,<2'
 $(VENV)-spark/ready: PACKAGES = 'pysail>=0.7,<0.8' 'pyspark-client>=4,<5'
-$(VENV)-airflow/ready $(VENV)-dagster/ready $(VENV)-spark/ready:
+$(VENV)-airflow/ready $(VENV)-dagster/ready $(VENV)-metricflow/ready $(VENV)-spark/ready:
 	$(PYTHON) -m venv $(@D)
 	$(PIP) $(PACKAGES)
 	touch $@

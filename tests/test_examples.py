@@ -1,9 +1,10 @@
-"""What examples/ has for schedulers, run by them; make test-examples has Airflow and Dagster at hand."""
+"""What examples/ has, run by whom it is for; make test-examples has Airflow, Dagster and MetricFlow at hand."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,3 +140,28 @@ def test_docker(folder: Folder, tmp_path: Path) -> None:
 def homes() -> list[Path]:
     """Where Python is, if that is in the home of root, which nobody may enter."""
     return [Path(sys.base_prefix)] if Path("/root") in Path(sys.base_prefix).parents else []
+
+
+def test_metricflow_answers_what_sql_answers(tmp_path: Path) -> None:
+    environment = PROJECT / ".venv-metricflow" / "bin"
+    if not (environment / "mf").exists():
+        pytest.skip("dbt-metricflow is not installed in .venv-metricflow")
+    found = Folder(tmp_path)
+    shutil.copytree(EXAMPLES / "analytics", found.project, dirs_exist_ok=True)
+    found.run(BIN / "headrace", "sync", found.feed)
+    env = {"PATH": f"{environment}:{os.environ['PATH']}", "DBT_PROFILES_DIR": str(found.project)}
+    shutil.copy(PROJECT / "profiles.example.yml", found.project / "profiles.yml")
+    found.run(environment / "dbt", "parse", "--warn-error", **env)
+    found.run(environment / "mf", "validate-configs", **env)
+    asked = "sessions,users,page_views,bounce_rate,rage_click_rate,crash_free_session_rate,engaged_seconds_per_session"
+    query = ("query", "--metrics", asked, "--group-by", "session__channel", "--csv", "answer.csv")
+    found.run(environment / "mf", *query, **env)
+    with duckdb.connect(str(found.project / "headrace.duckdb"), read_only=True) as connection:
+        expected = connection.execute(
+            "select channel, count(*), count(distinct user_id), sum(total_page_views)::bigint, avg(is_bounce::int), "
+            "avg((rage_clicks > 0)::int), avg((crashes = 0)::int), sum(engaged_time_millis) / 1000 / count(*) "
+            "from product_marts.sessions where not is_bot group by channel order by channel"
+        ).fetchall()
+        assert len(expected) > 3
+        answer = f"from read_csv('{found.project / 'answer.csv'}') order by session__channel"
+        assert connection.execute(answer).fetchall() == [(name, *map(pytest.approx, rest)) for name, *rest in expected]
