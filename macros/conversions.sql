@@ -114,13 +114,3 @@
     {%- endif -%}
     {{ conditions | join(' and ') }}
 {%- endmacro %}
-
-
-{% test unique_together(model, columns) %}
-select
-    {{ columns | join(',\n    ') }}
-from {{ model }}
-group by
-    {{ columns | join(',\n    ') }}
-having count(*) > 1
-{% endtest %}
