@@ -95,21 +95,60 @@
 {%- endmacro %}
 
 
-{% macro is_conversion(conversion, events, others) -%}
+{% macro in_conversions(conversions) -%}
+    {#- None has a blank name. -#}
+    {%- set names = [] -%}
+    {%- for conversion in conversions -%}
+        {%- do names.append(text_literal(conversion.name)) -%}
+    {%- endfor -%}
+    in ({{ names | join(', ') or "''" }})
+{%- endmacro %}
+
+
+{% macro conversion_value(conversions) -%}
+    {%- set values = [] -%}
+    {%- for conversion in conversions if conversion.value -%}
+        {%- do values.append(
+            'when names.conversion_name = ' ~ text_literal(conversion.name)
+            ~ '\n            then ' ~ json_number('events.event_properties', conversion.value)
+        ) -%}
+    {%- endfor -%}
+    {%- if values -%}
+    case
+        {{ values | join('\n        ') }}
+    end
+    {%- else -%}
+    cast(null as {{ warehouse_type('double') }})
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro is_any_conversion(conversions) -%}
+    {%- set alternatives = [] -%}
+    {%- for conversion in conversions -%}
+        {%- do alternatives.append(
+            '(names.conversion_name = ' ~ text_literal(conversion.name) ~ ' and ' ~ is_conversion(conversion) ~ ')'
+        ) -%}
+    {%- endfor -%}
+    {{ alternatives | join('\n    or ') or '1 = 0' }}
+{%- endmacro %}
+
+
+{% macro is_conversion(conversion) -%}
     {%- set conditions = [] -%}
     {%- if conversion.page -%}
-        {%- do conditions.append(events ~ ".event_type in ('page_view', 'navigate')") -%}
+        {%- do conditions.append("events.event_type in ('page_view', 'navigate')") -%}
     {%- elif conversion.event_name -%}
-        {%- do conditions.append(events ~ ".event_type = 'custom'") -%}
-        {%- do conditions.append(events ~ '.event_name = ' ~ text_literal(conversion.event_name)) -%}
+        {%- do conditions.append("events.event_type = 'custom'") -%}
+        {%- do conditions.append('events.event_name = ' ~ text_literal(conversion.event_name)) -%}
     {%- elif conversion.event_type -%}
-        {%- do conditions.append(events ~ '.event_type = ' ~ text_literal(conversion.event_type)) -%}
+        {%- do conditions.append('events.event_type = ' ~ text_literal(conversion.event_type)) -%}
     {%- endif -%}
     {%- if conversion.event_definition -%}
         {%- set definition = text_literal(conversion.event_definition) -%}
         {%- do conditions.append(
-            '(' ~ events ~ '.event_definition_id = ' ~ definition ~ ' or ' ~ events ~ '.event_id in (select '
-            ~ others ~ '.event_id from ' ~ others ~ ' where ' ~ others ~ '.event_definition_id = ' ~ definition ~ '))'
+            '(events.event_definition_id = ' ~ definition ~ ' or events.event_id in ('
+            ~ 'select others.event_id from others where others.event_definition_id = ' ~ definition ~ '))'
         ) -%}
     {%- endif -%}
     {{ conditions | join(' and ') }}

@@ -16,6 +16,9 @@ import test_channels
 from conftest import PROJECT
 from test_models import Row, Warehouse, event, nulled
 
+Found = tuple[dict[tuple[str, ...], Row], dict[tuple[str, ...], Row]]
+"""Conversions by name and event, touches by these and the session."""
+
 LOOKBACK = 20
 CONVERSIONS: list[Row] = [
     {"name": "Order", "event_name": "Bought", "value": "order.total"},
@@ -122,7 +125,7 @@ def page_of(row: Row, has_rule: bool) -> str:
     return "shop.example" + (url["path"].rstrip("/") or "/")
 
 
-def expected(warehouse: Warehouse, has_rule: bool) -> tuple[dict[tuple[str, str], Row], dict[tuple[str, str, str], Row]]:
+def expected(warehouse: Warehouse, has_rule: bool) -> Found:
     """Each conversion, and what each session gets of each of them by each model."""
     rows = live(warehouse)
     table = {row["event_id"]: row for row in rows}
@@ -166,8 +169,8 @@ def expected(warehouse: Warehouse, has_rule: bool) -> tuple[dict[tuple[str, str]
 
 
 def attributed(
-    conversions: dict[tuple[str, str], Row], users: dict[str, str], arrivals: dict[str, Row]
-) -> dict[tuple[str, str, str], Row]:
+    conversions: dict[tuple[str, ...], Row], users: dict[str, str], arrivals: dict[str, Row]
+) -> dict[tuple[str, ...], Row]:
     found = {}
     for key, conversion in conversions.items():
         time = conversion["event_time"]
@@ -202,7 +205,7 @@ def attributed(
     return found
 
 
-def found_in(warehouse: Warehouse) -> tuple[dict[tuple[str, str], Row], dict[tuple[str, str, str], Row]]:
+def found_in(warehouse: Warehouse) -> Found:
     keys = ("conversion_name", "event_id")
     conversions = warehouse.query("from product_marts.conversions")
     touches = warehouse.query("from product_marts.attribution")
@@ -252,7 +255,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, target_path: Any) -> Warehous
 
 
 def test_conversions_are_as_the_raw_events_say_hour_by_hour(shop: Warehouse) -> None:
-    """Devices are identified late, a touch comes late, conversions are withdrawn and change; a rule names a page later."""
+    """Devices are identified late, a touch comes late, conversions are withdrawn and change; a rule comes later."""
     rng = random.Random(1)
     rows = visits(rng)
     said = {"event_name": "Bought", "event_properties": {"order": {"total": 7}}}
@@ -316,11 +319,11 @@ def test_conversions_are_as_the_raw_events_say_hour_by_hour(shop: Warehouse) -> 
     assert found_in(shop) == tables
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     pass
 
 
-class Returned(Exception):
+class ReturnedError(Exception):
     pass
 
 
@@ -330,17 +333,17 @@ def counted(conversions: Any) -> list[Row]:
     class Exceptions:
         @staticmethod
         def raise_compiler_error(said: str) -> None:
-            raise Refused(said)
+            raise RefusedError(said)
 
     def give(value: Any) -> None:
-        raise Returned(value)
+        raise ReturnedError(value)
 
     env = jinja2.Environment(extensions=["jinja2.ext.do"])
     env.globals |= {"exceptions": Exceptions, "return": give, "modules": {"re": re}, "var": lambda _: conversions}
     source = (PROJECT / "macros" / "conversions.sql").read_text(encoding="utf-8")
     try:
         env.from_string(source).module.counted_conversions()  # type: ignore[attr-defined]
-    except Returned as returned:
+    except ReturnedError as returned:
         return returned.args[0]  # type: ignore[no-any-return]
     raise AssertionError
 
@@ -369,7 +372,7 @@ def counted(conversions: Any) -> list[Row]:
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said(conversions: Any, said: str) -> None:
-    with pytest.raises(Refused, match=re.escape(said)):
+    with pytest.raises(RefusedError, match=re.escape(said)):
         counted(conversions)
 
 

@@ -72,7 +72,9 @@ def played_once(tmp_path_factory: pytest.TempPathFactory) -> Played:
     folder = tmp_path_factory.mktemp("played")
     warehouse = Warehouse(folder)
     feed = warehouse.project / "feed"
-    set_vars(warehouse, conversions=[{"name": "Done", "event_type": "click"}, {"name": "Seen", "event_type": "navigate"}])
+    set_vars(
+        warehouse, conversions=[{"name": "Done", "event_type": "click"}, {"name": "Seen", "event_type": "navigate"}]
+    )
     told = [history(SEED, number) for number in range(HISTORIES)]
     times = [*TIMES, *(f"2026-04-{day}T09:00:00Z" for day in range(10, 20))]
     vitals = [vital(number, at) for number, at in enumerate(times)]

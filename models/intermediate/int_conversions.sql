@@ -24,12 +24,7 @@ with of_events as (
     {{ with_page('events') | indent(4) }}
     left join {{ ref('page_definitions') }} as definitions
         on {{ current_page_definition_id('events') | indent(12) }} = definitions.id
-    where
-        {%- for conversion in of_events %}
-        {{- ' events.conversion_name in (' if loop.first }}{{ text_literal(conversion.name) }}
-        {{- ', ' if not loop.last else ')' }}
-        {%- else %} 1 = 0
-        {%- endfor %}
+    where events.conversion_name {{ in_conversions(of_events) }}
 )
 {%- if of_pages %},
 

@@ -28,63 +28,33 @@ with events as (
 
 names as (
     {{ conversion_names(conversions) | indent(4) }}
-),
-{% if conversions | selectattr('event_definition') | list %}
+)
+{%- if conversions | selectattr('event_definition') | list %},
+
 others as (
     select
         events.event_id,
         {{ json_item() }} as event_definition_id
     from events
     {{ json_items('events', 'additional_event_definition_ids') | indent(4) }}
-),
-{% endif %}
-converting as (
-    select
-        names.conversion_name,
-        events.event_id,
-        events.event_time,
-        events.device_id,
-        events.full_session_id,
-        {%- for conversion in conversions if conversion.value %}
-        {{- ' case' if loop.first }}
-            when names.conversion_name = {{ text_literal(conversion.name) }}
-                then {{ json_number('events.event_properties', conversion.value) }}
-        {%- if loop.last %}
-        end
-        {%- endif %}
-        {%- else %}
-        cast(null as {{ warehouse_type('double') }})
-        {%- endfor %} as value,
-        events.page_definition_id,
-        events.undefined_page_id,
-        events.page_value_id,
-        events.page_label,
-        events.is_bot
-    from events
-    cross join names
-    where
-        {%- for conversion in conversions %}
-        {{ 'or ' if not loop.first }}(
-            names.conversion_name = {{ text_literal(conversion.name) }}
-            and {{ is_conversion(conversion, 'events', 'others') }}
-        )
-        {%- else %}
-        1 = 0
-        {%- endfor %}
 )
+{%- endif %}
 
 select
-    {{ hash_of(['conversion_name', 'event_id']) }} as conversion_id,
-    conversion_name,
-    event_id,
-    event_time,
-    device_id,
-    full_session_id,
-    value,
-    page_definition_id,
-    undefined_page_id,
-    page_value_id,
-    page_label,
-    is_bot,
+    {{ hash_of(['names.conversion_name', 'events.event_id']) }} as conversion_id,
+    names.conversion_name,
+    events.event_id,
+    events.event_time,
+    events.device_id,
+    events.full_session_id,
+    {{ conversion_value(conversions) }} as value, -- noqa: RF04
+    events.page_definition_id,
+    events.undefined_page_id,
+    events.page_value_id,
+    events.page_label,
+    events.is_bot,
     '{{ invocation_id }}' as _invocation_id
-from converting
+from events
+cross join names
+where
+    {{ is_any_conversion(conversions) }}

@@ -1,4 +1,5 @@
 {%- set double = warehouse_type('double') -%}
+{%- set age = elapsed('touch_time', 'last_touch_time', 'microsecond') -%}
 {%- set half_life = 7 * 86400 * 1000000 -%}
 {#- With the time, which an event has one of, so that a filter of it is applied before the touches are put in order. -#}
 {%- set of_conversion = 'partition by conversion_name, event_id, event_time' %}
@@ -35,13 +36,13 @@ ranked as (
         touched.*,
         row_number() over (
             {{ of_conversion }}
-            order by touch_time asc nulls last, touch_session_id
+            order by touch_time asc nulls last, touch_session_id asc
         ) as touch_number,
         count(*) over ({{ of_conversion }}) as total_touches,
         row_number() over (
             {{ of_conversion }}
             order by
-                case when channel = 'Direct' then 1 else 0 end,
+                case when channel = 'Direct' then 1 else 0 end asc,
                 touch_time desc nulls first,
                 touch_session_id desc
         ) as last_non_direct_rank,
@@ -49,18 +50,15 @@ ranked as (
     from touched
 ),
 
--- By its age at the last touch, which gives the same shares as by that at the conversion, however long ago both are. Half
--- of it a thousand times is as good as nothing, and some warehouses refuse a number that is closer to it.
+-- By its age at the last touch, which gives the same shares as by that at the conversion, however long ago both are.
+-- Halved a thousand times it is as good as nothing, and some warehouses refuse a number that is closer to it.
 decayed as (
     select
         ranked.*,
         power(
             cast(2 as {{ double }}),
             -least(
-                coalesce(
-                    cast({{ elapsed('touch_time', 'last_touch_time', 'microsecond') }} as {{ double }}) / {{ half_life }},
-                    0
-                ),
+                coalesce(cast({{ age }} as {{ double }}) / {{ half_life }}, 0),
                 1000
             )
         ) as decay
