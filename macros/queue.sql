@@ -171,6 +171,16 @@ having count(*) > 1
 {% endtest %}
 
 
+{% test unique_together(model, columns) %}
+select
+    {{ columns | join(',\n    ') }}
+from {{ model }}
+group by
+    {{ columns | join(',\n    ') }}
+having count(*) > 1
+{% endtest %}
+
+
 {% test loaded_within(model, column_name, hours) %}
 select {{ column_name }}
 from {{ model }}

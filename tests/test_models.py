@@ -848,6 +848,11 @@ def test_every_engine_says_what_each_has_to(empty):
 
 CHANGED_VARS: Row = {
     "bot_user_agents": [],
+    "conversions": [
+        {"name": "Ann's", "event_name": "It's bought", "event_definition": "dear", "value": "order.total"},
+        {"name": "Clicked", "event_type": "click"},
+        {"name": "Thanks", "page": "Thank you", "event_type": "page_view", "event_definition": "dear"},
+    ],
     "touch_lookback_days": 7,
     "definitions_as_of": "stamped",
     "event_catalogue_additions": {

@@ -47,6 +47,7 @@ class Own:
 
 HARSH_VARS: dict[str, Any] = {
     "bot_user_agents": ["mozilla"],
+    "conversions": [{"name": "Seen by nobody", "event_type": "custom"}],
     "touch_lookback_days": 0,
     "event_catalogue_additions": {
         "click": [{"name": "basket_total", "data_type": "double", "description": "Its total."}],

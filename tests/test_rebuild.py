@@ -39,6 +39,7 @@ CHANGES: list[dict[str, Any]] = [
         "reporting_timezone": "America/Los_Angeles",
         "min_event_time": "2026-01-01 00:00:00",
         "fullstory_min_event_time": "2025-11-01 00:00:00",
+        "conversions": [{"name": "Told", "event_type": "custom"}, {"name": "Seen", "event_type": "navigate"}],
         "event_catalogue_additions": {
             "custom": [{"name": "version", "data_type": "bigint", "config": {"meta": {"path": "none"}}}]
         },
@@ -50,6 +51,7 @@ CHANGES: list[dict[str, Any]] = [
 FIRST_DAYS = {
     "int_parsed_events": "event_time",
     "int_identifies": "event_time",
+    "int_converting_events": "event_time",
     "int_wrong_clocks": "device_time",
     "int_sessions": "start_time",
     "int_session_pages": "session_start_time",
@@ -70,6 +72,9 @@ def played_once(tmp_path_factory: pytest.TempPathFactory) -> Played:
     folder = tmp_path_factory.mktemp("played")
     warehouse = Warehouse(folder)
     feed = warehouse.project / "feed"
+    set_vars(
+        warehouse, conversions=[{"name": "Done", "event_type": "click"}, {"name": "Seen", "event_type": "navigate"}]
+    )
     told = [history(SEED, number) for number in range(HISTORIES)]
     times = [*TIMES, *(f"2026-04-{day}T09:00:00Z" for day in range(10, 20))]
     vitals = [vital(number, at) for number, at in enumerate(times)]

@@ -451,7 +451,17 @@ events:
 }
 """By step: of the first one no event is stamped, by the last one all are stamped anew."""
 
-LOST = ("int_parsed_events", "int_sessions", "int_page_views")
+CONVERSIONS = [
+    {"name": "Order", "event_name": "Order Completed", "value": "revenue"},
+    {"name": "It's bought", "event_type": "custom", "event_name": "Bought", "value": "Total"},
+    {"name": "Shipped", "event_name": "Order Shipped"},
+    {"name": "Dear", "event_definition": "dear"},
+    {"name": "Clicked", "event_definition": "clicked"},
+    {"name": "Basket", "page": "Bä 'é'"},
+    {"name": "Product", "page": "shop.example/products/:id", "event_type": "navigate"},
+]
+
+LOST = ("int_parsed_events", "int_sessions", "int_page_views", "int_converting_events")
 """What a rebuild has to make anew."""
 
 
@@ -464,6 +474,11 @@ def steps(
     """
     shutil.rmtree(feed, ignore_errors=True)
     warehouse.env["DBT_WRITE_JSON"] = "true"
+    settings = warehouse.project / "dbt_project.yml"
+    project = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    project["vars"]["conversions"] = CONVERSIONS
+    settings.unlink()
+    settings.write_text(yaml.safe_dump(project, allow_unicode=True), encoding="utf-8")
     for step, files in EXTRA_ROWS.items():
         size = ["--hours", str(2 * step), "--events-per-hour", "120"]
         warehouse.headrace("sample", feed, *size, "--format", "ndjson")
@@ -485,7 +500,8 @@ def steps(
             for table in LOST:
                 warehouse.execute(f"delete from {{p}}.{table} where 1 = 1")
             warehouse.headrace("rebuild", "--since", "2000-01-01")
-            assert [warehouse.rows(f"select count(*) from {{p}}.{table}")[0][0] > 0 for table in LOST] == [True] * 3
+            made = {table: warehouse.rows(f"select count(*) from {{p}}.{table}")[0][0] for table in LOST}
+            assert all(made.values()), made
             yield "rebuild", published(warehouse)
     warehouse.headrace("definitions", "apply", "--since", "2000-01-01")
     yield "apply", published(warehouse)

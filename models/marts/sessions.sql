@@ -1,3 +1,4 @@
+{%- set conversions, int_conversions = counted_conversions(), ref('int_conversions') -%}
 {%- set duration = elapsed('sessions.start_time', 'sessions.end_time', 'second') -%}
 {%- set replays = "'https://" ~ var('fullstory_replay_host') ~ '/ui/' ~ var('fullstory_org_id') ~ "/session/'" %}
 -- Who a session belongs to is asked when it is read: a device identified today is known for its sessions of last year,
@@ -32,6 +33,18 @@ numbered as (
         ) as session_number
     from {{ ref('int_sessions') }}
 )
+{%- if conversions %},
+
+converted as (
+    select
+        full_session_id,
+        count(*) as total_conversions,
+        sum(value) as conversion_value
+    from {{ int_conversions }}
+    where full_session_id is not null
+    group by full_session_id
+)
+{%- endif %}
 
 select
     sessions.full_session_id,
@@ -100,7 +113,14 @@ select
     sessions.error_clicks,
     sessions.exceptions,
     sessions.crashes,
-    sessions.is_bot
+    sessions.is_bot,
+    {%- if conversions %}
+    coalesce(converted.total_conversions, 0) as total_conversions,
+    converted.conversion_value
+    {%- else %}
+    cast(0 as {{ warehouse_type('bigint') }}) as total_conversions,
+    cast(null as {{ warehouse_type('double') }}) as conversion_value
+    {%- endif %}
 from owned as sessions
 inner join numbered on sessions.full_session_id = numbered.full_session_id
 left join {{ ref('int_users') }} as users on sessions.user_id = users.user_id
@@ -108,3 +128,6 @@ left join {{ ref('int_users') }} as users on sessions.user_id = users.user_id
 left join {{ ref('page_definitions') }} as {{ page }}definitions
     on sessions.{{ page }}definition_id = {{ page }}definitions.id
 {%- endfor %}
+{%- if conversions %}
+left join converted on sessions.full_session_id = converted.full_session_id
+{%- endif %}

@@ -8,6 +8,8 @@
 {%- set first_columns = [
     'device_type', 'operating_system', 'browser', 'country', 'region', 'city',
 ] -%}
+{%- set conversions = counted_conversions() -%}
+{%- set int_conversions, identities = ref('int_conversions'), ref('int_device_identities') -%}
 {%- set is_touch -%}
     touch_rank = 1
             and channel <> 'Direct'
@@ -76,9 +78,47 @@ totals as (
     from ranked
     group by user_id
 )
+{%- if conversions %},
+
+-- With what a server told, which has no session.
+counted as (
+    select
+        user_id,
+        total_conversions,
+        conversion_value
+    from ranked
+    union all
+    select
+        {{ user_or_anonymous('identities.user_id', 'conversions.device_id') | indent(8) }} as user_id,
+        1 as total_conversions,
+        conversions.value as conversion_value
+    from {{ int_conversions }} as conversions
+    left join {{ identities }} as identities on conversions.device_id = identities.device_id
+    where conversions.full_session_id is null
+),
+
+converted as (
+    select
+        user_id,
+        {{ total('total_conversions') }} as total_conversions,
+        sum(conversion_value) as conversion_value
+    from counted
+    group by user_id
+)
+{%- endif %}
 
 select
     totals.*,
-    coalesce(days.active_days, 0) as active_days
+    coalesce(days.active_days, 0) as active_days,
+    {%- if conversions %}
+    converted.total_conversions,
+    converted.conversion_value
+    {%- else %}
+    cast(0 as {{ warehouse_type('bigint') }}) as total_conversions,
+    cast(null as {{ warehouse_type('double') }}) as conversion_value
+    {%- endif %}
 from totals
 left join days on totals.user_id = days.user_id
+{%- if conversions %}
+left join converted on totals.user_id = converted.user_id
+{%- endif %}
