@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise, zip_longest
 from typing import Any, NamedTuple
@@ -24,6 +24,8 @@ MARTS = {
     "stability_daily": ("day", "platform"),
     "active_users": ("day",),
     "consents": ("user_id", "scope"),
+    "elements_daily": ("day", "element_definition_id", "raw_selector", "text"),
+    "screens_daily": ("day", "screen_id"),
     "custom_events_daily": ("day", "event_name"),
 }
 """Each with its key."""
@@ -92,6 +94,10 @@ def anything(rng: random.Random, is_app: bool) -> tuple[str, Row]:
 def session(rng: random.Random, device: int, number: int, begin: datetime) -> list[Row]:
     """Some views of a session: of the web by navigates, some of which page_view events end; of an app by screens."""
     is_app, is_bot = device in (4, 5), device == 6
+    targets: list[Row] = [
+        {"raw_selector": "#buy", "text": "Buy"}, {"raw_selector": "#buy"}, {"text": "Buy"}, {},
+        {"raw_selector": "#buy", "text": "Buy", "element_definition_id": "buy"},
+    ]  # fmt: skip
     rows: list[Row] = []
     agent = {"raw_user_agent": BOT if is_bot else PERSON, "device": rng.choice(["Desktop", "Mobile"])}
     source: Row = {"user_agent": agent, "location": {"country": rng.choice(["DE", "US"])}}
@@ -123,6 +129,8 @@ def session(rng: random.Random, device: int, number: int, begin: datetime) -> li
         for _ in range(rng.randrange(14)):
             time += timedelta(milliseconds=rng.choice([700, 9_000, 29_500, 31_000, 200_000]))
             kind, properties = anything(rng, is_app)
+            if kind == "click":
+                properties = properties | {"target": rng.choice(targets)}
             add(kind, view, properties, page)
         if ends:
             time += timedelta(seconds=rng.choice([1, 20]))
@@ -160,16 +168,21 @@ def of_server(event_id: str, device: int, day: int, event_type: str, **propertie
 
 
 @pytest.fixture(scope="module")
-def hours(tmp_path_factory: pytest.TempPathFactory, target_path: Any) -> list[Hour]:
+def daily(tmp_path_factory: pytest.TempPathFactory, target_path: Any) -> Warehouse:
+    return Warehouse(tmp_path_factory.mktemp("daily"), target_path)
+
+
+@pytest.fixture(scope="module")
+def hours(daily: Warehouse) -> list[Hour]:
     """Two hours. The second brings what lies between the events of old days, takes some back and changes some."""
-    rng = random.Random(5)
-    warehouse = Warehouse(tmp_path_factory.mktemp("daily"), target_path)
+    rng, warehouse = random.Random(5), daily
     zone = ("--vars", json.dumps({"reporting_timezone": ZONE}))
     rows = feed(rng)
     # Of each device a whole session is late, and one is withdrawn.
     late = [row for row in rows if row["session_id"] == 1 or rng.random() < 0.2]
     rest = [row for row in rows if row not in late]
-    warehouse.load([{"kind": "page", "id": "home", "name": "Home"}], "d1", kind="definitions")
+    definitions = [{"kind": "page", "id": "home", "name": "Home"}, {"kind": "element", "id": "buy", "name": "Buy it"}]
+    warehouse.load(definitions, "d1", kind="definitions")
     warehouse.load(rest, "f1")
     warehouse.run(*zone)
     found = [hour(warehouse)]
@@ -313,8 +326,8 @@ def pages_by_day(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
             seen[local(began(view)), page_of(view, session)].append(visit)
         for row in session:
             said, place = row["event_properties"], (local(row["event_time"]), page_of(row, session))
-            if row["event_type"] == "exception":
-                clicked[place]["exceptions"] += 1
+            if row["event_type"] in ("exception", "crash"):
+                clicked[place]["exceptions" if row["event_type"] == "exception" else "crashes"] += 1
             if row["event_type"] == "click":
                 clicked[place] += Counter(rage_clicks="fs_rage_count" in said, dead_clicks="fs_dead_count" in said)
     found = {}
@@ -337,9 +350,42 @@ def pages_by_day(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
             "duration_millis": total(visit[4] for visit in visits),
             "active_duration_millis": total(visit[5] for visit in visits),
             "average_scroll_depth": pytest.approx(sum(depths) / len(depths)) if depths else None,
-            **{name: clicked[place][name] for name in ("rage_clicks", "dead_clicks", "exceptions")},
+            **{name: clicked[place][name] for name in ("rage_clicks", "dead_clicks", "exceptions", "crashes")},
+            "is_screen": page.startswith("app://"),
         }
     return found
+
+
+def screens_by_day(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
+    hidden = {"url_host", "url_path", "average_scroll_depth", "is_screen", "page_name"}
+    return {
+        key: {name: value for name, value in row.items() if name not in hidden} | {"screen_name": row["page_name"]}
+        for key, row in pages_by_day(rows).items()
+        if row["is_screen"]
+    }
+
+
+def elements_by_day(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
+    owner = owners(rows)
+    found = defaultdict(list)
+    for session in sessions(rows).values():
+        for row in session:
+            target = row["event_properties"].get("target", {})
+            if row["event_type"] == "click" and target:
+                of_definition = (target.get("element_definition_id"), None, None)
+                named = of_definition if of_definition[0] else (None, target.get("raw_selector"), target.get("text"))
+                found[local(row["event_time"]), *named].append(row)
+    return {
+        key: {
+            "element_name": "Buy it" if key[1] else None,
+            "clicks": len(clicks),
+            "sessions": len(set(map(key_of, clicks))),
+            "users": len(set(map(owner, clicks))),
+            "rage_clicks": sum("fs_rage_count" in row["event_properties"] for row in clicks),
+            "dead_clicks": sum("fs_dead_count" in row["event_properties"] for row in clicks),
+        }
+        for key, clicks in found.items()
+    }
 
 
 def vitals(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
@@ -509,6 +555,8 @@ ORACLES: dict[str, Callable[[list[Row]], dict[tuple[Any, ...], Row]]] = {
     "stability_daily": stability,
     "active_users": active_users,
     "consents": consents,
+    "elements_daily": elements_by_day,
+    "screens_daily": screens_by_day,
     "custom_events_daily": custom_events,
 }
 
@@ -524,7 +572,7 @@ def test_a_mart_is_what_the_raw_events_say(hours: list[Hour], mart: str) -> None
         for key, columns in expected.items():
             assert {name: found[key][name] for name in columns} == columns, (number, key)
             others = found[key].keys() - columns.keys() - set(MARTS[mart])
-            assert others <= {"error_id"}
+            assert others <= {"error_id", "element_id"}
 
 
 @pytest.mark.parametrize("mart", MARTS)
@@ -559,3 +607,31 @@ def test_the_users_of_28_days_come_from_and_go_into_them(hours: list[Hour]) -> N
             came, left = row["new_users"] + row["resurrected_users"], row["churned_users"]
             assert row["mau"] == before["mau"] + came - left
             assert row["dau"] == came + row["returning_users"]
+
+
+@pytest.mark.parametrize("mart", [name for name, key in MARTS.items() if key[0] == "day" and name != "active_users"])
+def test_who_asks_for_some_days_reads_no_others(daily: Warehouse, hours: list[Hour], mart: str) -> None:
+    """Their filter reaches each table of events, but for the views that tell the screens of some clicks."""
+    assert hours
+    asked = f"select * from product_marts.{mart} where day between date '2026-01-18' and date '2026-01-19'"
+    [plan] = daily.query(f"explain (format json) {asked}")
+    [root] = json.loads(plan["explain_value"])
+    found = Counter(
+        (table, "2026-01-18" in filters)
+        for table, filters in scans(root)
+        if table in ("int_parsed_events", "int_page_views", "int_session_days")
+    )
+    assert sum(found.values())
+    assert {key for key in found if not key[1]} <= {("int_page_views", False)}
+    if mart in ("pages_daily", "screens_daily"):
+        assert found["int_page_views", True] == found["int_page_views", False] == 1
+
+
+def scans(node: Row, filters: str = "") -> Iterator[tuple[str, str]]:
+    """Each table of a plan, with the filters of what is read from it."""
+    said = json.dumps(node["extra_info"])
+    if "Table" in node["extra_info"]:
+        yield node["extra_info"]["Table"].rpartition(".")[2], filters + said
+    passed_on = {"FILTER": filters + said, "PROJECTION": filters}.get(node["name"].strip(), "")
+    for child in node["children"]:
+        yield from scans(child, passed_on)

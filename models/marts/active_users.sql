@@ -7,10 +7,10 @@
 
 with user_days as (
     select distinct
-        days.day,
+        session_days.day,
         people.user_id
-    from {{ ref('int_session_days') }} as days
-    inner join {{ ref('int_sessions_of_people') }} as people on days.full_session_id = people.full_session_id
+    from {{ ref('int_session_days') }} as session_days
+    inner join {{ ref('int_sessions_of_people') }} as people on session_days.full_session_id = people.full_session_id
 ),
 
 in_order as (
@@ -37,8 +37,8 @@ gaps as (
     from in_order
 ),
 
--- A user comes into the users of the last days with the first day after a pause, and leaves them when a pause is as long: so
--- each day of a user is read once, whatever the window.
+-- A user comes into the users of so many days with the first day after a pause as long, and leaves them so many days after
+-- the last one before a pause: each day of a user is read once, whatever the window.
 changes as (
     select
         day,

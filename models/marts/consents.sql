@@ -3,11 +3,15 @@ with said as (
         events.event_id,
         events.event_time,
         events.processed_time,
-        {{ person() | indent(8) }} as user_id,
+        {{ person('events') | indent(8) }} as user_id,
         events.consent_scope as scope,
         events.consent_action_type as action_type,
         case when events.is_consent_given then 1 else 0 end as is_given
-    {{ of_people('consent') | indent(4) }}
+    from {{ ref('int_parsed_events') }} as events
+    {{ with_person('events') | indent(4) }}
+    where
+        events.event_type = 'consent'
+        and {{ is_of_person('events') }}
         and events.is_consent_given is not null
 ),
 

@@ -3,8 +3,12 @@ with happened as (
         {{ local_day('events.event_time') }} as day,
         coalesce(events.event_name, '(not set)') as event_name,
         events.full_session_id,
-        {{ person() | indent(8) }} as user_id
-    {{ of_people('custom') | indent(4) }}
+        {{ person('events') | indent(8) }} as user_id
+    from {{ ref('int_parsed_events') }} as events
+    {{ with_person('events') | indent(4) }}
+    where
+        events.event_type = 'custom'
+        and {{ is_of_person('events') }}
         and events.event_time is not null
 )
 

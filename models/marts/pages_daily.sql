@@ -30,7 +30,8 @@ hosted as (
     select
         viewed.*,
         case
-            when is_of_url then case when url_host like '%:%' then {{ page_host() | indent(12) }} else lower(url_host) end
+            when is_of_url and url_host like '%:%' then {{ page_host() | indent(12) }}
+            when is_of_url then lower(url_host)
         end as page_host
     from viewed
 ),
@@ -48,13 +49,14 @@ troubled as (
         events.page_definition_id is null and events.page_path is null and events.screen_name is null as is_of_view,
         case when events.event_type = 'click' and events.fs_rage_count > 0 then 1 else 0 end as is_rage_click,
         case when events.event_type = 'click' and events.fs_dead_count > 0 then 1 else 0 end as is_dead_click,
-        case when events.event_type = 'exception' then 1 else 0 end as is_exception
+        case when events.event_type = 'exception' then 1 else 0 end as is_exception,
+        case when events.event_type = 'crash' then 1 else 0 end as is_crash
     from {{ ref('int_parsed_events') }} as events
     where
         {{ is_in_session('events') }}
         and events.event_time is not null
         and (
-            events.event_type = 'exception'
+            events.event_type in ('exception', 'crash')
             or (events.event_type = 'click' and (events.fs_rage_count > 0 or events.fs_dead_count > 0))
         )
 ),
@@ -73,6 +75,7 @@ placed as (
         troubled.is_rage_click,
         troubled.is_dead_click,
         troubled.is_exception,
+        troubled.is_crash,
         row_number() over (
             partition by troubled.day, troubled.event_id
             order by coalesce(views.page_definition_id, views.undefined_page_id) desc, views.event_id desc
@@ -105,7 +108,8 @@ happened as (
         max_scroll_depth,
         0 as is_rage_click,
         0 as is_dead_click,
-        0 as is_exception
+        0 as is_exception,
+        0 as is_crash
     from hosted
     union all
     select
@@ -122,7 +126,8 @@ happened as (
         cast(null as {{ warehouse_type('double') }}) as max_scroll_depth,
         is_rage_click,
         is_dead_click,
-        is_exception
+        is_exception,
+        is_crash
     from placed
     where place = 1
 ),
@@ -163,7 +168,9 @@ totals as (
         avg(max_scroll_depth) as average_scroll_depth,
         {{ total('is_rage_click') }} as rage_clicks,
         {{ total('is_dead_click') }} as dead_clicks,
-        {{ total('is_exception') }} as exceptions
+        {{ total('is_exception') }} as exceptions,
+        {{ total('is_crash') }} as crashes,
+        max(case when undefined_page_id like 'app://%' then 1 else 0 end) as is_screen
     from named
     group by day, coalesce(current_definition_id, page_by_rule, undefined_page_id)
 )
@@ -186,6 +193,8 @@ select
     totals.average_scroll_depth,
     totals.rage_clicks,
     totals.dead_clicks,
-    totals.exceptions
+    totals.exceptions,
+    totals.crashes,
+    totals.is_screen = 1 as is_screen
 from totals
 left join {{ ref('page_definitions') }} as definitions on totals.page_definition_id = definitions.id

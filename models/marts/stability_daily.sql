@@ -15,13 +15,13 @@ crashed as (
 
 session_days as (
     select
-        days.day,
+        active_days.day,
         people.platform,
         people.user_id,
         coalesce(crashed.is_crashed, 0) as is_crashed
-    from {{ ref('int_session_days') }} as days
-    inner join {{ ref('int_sessions_of_people') }} as people on days.full_session_id = people.full_session_id
-    left join crashed on days.day = crashed.day and days.full_session_id = crashed.full_session_id
+    from {{ ref('int_session_days') }} as active_days
+    inner join {{ ref('int_sessions_of_people') }} as people on active_days.full_session_id = people.full_session_id
+    left join crashed on active_days.day = crashed.day and active_days.full_session_id = crashed.full_session_id
 ),
 
 totals as (

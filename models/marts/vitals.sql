@@ -44,7 +44,11 @@ measured as (
     where
         {{ is_in_session('events') }}
         and events.event_time is not null
-        and events.event_type in ('{{ vitals | map(attribute=0) | unique | join("', '") }}')
+        and events.event_type in (
+            {%- for event_type in vitals | map(attribute=0) | unique %}
+            '{{ event_type }}'{{ ',' if not loop.last }}
+            {%- endfor %}
+        )
         and not coalesce(sessions.is_bot, false)
 ),
 
