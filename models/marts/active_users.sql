@@ -37,8 +37,8 @@ gaps as (
     from in_order
 ),
 
--- A user comes into the users of so many days with the first day after a pause as long, and leaves them so many days after
--- the last one before a pause: each day of a user is read once, whatever the window.
+-- A user comes into the users of so many days with the first day after a pause as long, and leaves them so many days
+-- after the last one before such a pause: each day of a user is read once, whatever the window.
 changes as (
     select
         day,
