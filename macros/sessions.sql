@@ -145,6 +145,27 @@
 {%- endmacro %}
 
 
+{% macro with_person(events) -%}
+left join {{ ref('int_sessions_of_people') }} as people on {{ events }}.full_session_id = people.full_session_id
+left join {{ ref('int_device_identities') }} as identities
+    on {{ events }}.device_id = identities.device_id and {{ events }}.full_session_id is null
+{%- endmacro %}
+
+
+{% macro is_of_person(events) -%}
+    {{ is_late_enough(events ~ '.event_time') }}
+        and (
+            people.full_session_id is not null
+            or ({{ events }}.full_session_id is null and not coalesce({{ events }}.is_bot, false))
+        )
+{%- endmacro %}
+
+
+{% macro person(events) -%}
+    coalesce(people.user_id, {{ user_or_anonymous('identities.user_id', events ~ '.device_id') }})
+{%- endmacro %}
+
+
 {% macro from_last(key, first=none) -%}
     row_number() over (
             partition by {{ key }}

@@ -66,6 +66,12 @@ COLUMNS_OF_0_9 = {
 RENEWED = {
     "product_marts.page_views": "event_id",
     "product_marts.daily_metrics": "day",
+    "product_marts.pages_daily": "day, page_id",
+    "product_marts.vitals": "day, page_id, vital, device_type, country",
+    "product_marts.errors": "error_id",
+    "product_marts.errors_daily": "day, error_id",
+    "product_marts.stability_daily": "day, platform",
+    "product_marts.active_users": "day",
     "product_marts.identities": "uid",
     "product_marts.identified_users": "user_id",
     "product_marts.anonymous_users": "device_id",
