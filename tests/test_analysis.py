@@ -453,6 +453,7 @@ def test_every_relation_and_column(warehouse):
     assert ids & columns_of["page_properties"] == {"session_id", "user_id"}
 
 
+@pytest.mark.soak
 def test_incremental_equals_rebuilt_whatever_is_killed(warehouse):
     def click(event_id: str, rage: int, **columns: Any) -> Row:
         given = {"fs_rage_count": rage, "target": {"text": event_id, "element_properties": {"n": rage}}}

@@ -289,6 +289,7 @@ def check_daily_metrics(warehouse: Warehouse) -> None:
     assert found == expected
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("seed", [int(s) for s in os.environ.get("HEADRACE_TEST_SEEDS", "1").split()])
 def test_hours_add_up_to_a_rebuild(warehouse, seed):
     rng = random.Random(seed)

@@ -44,6 +44,7 @@ def live(warehouse: Warehouse) -> list[str]:
     return [row["event_id"] for row in warehouse.query(PLACES) if row["event_type"]]
 
 
+@pytest.mark.soak
 def test_a_late_event_reorders_its_view_whatever_is_killed(warehouse):
     prepared(warehouse)
     identify = {"event_type": "identify", "event_properties": {"user_id": "ann"}}

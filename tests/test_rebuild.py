@@ -138,7 +138,7 @@ def requests(warehouse: Warehouse) -> int:
 @pytest.mark.parametrize(
     "changes",
     [
-        pytest.param([CHANGES[1] | CHANGES[2]], id="at once"),  # CHANGES[0]: test_a_rebuild_that_was_killed_…
+        pytest.param([CHANGES[1] | CHANGES[2]], id="at once", marks=pytest.mark.soak),
         pytest.param(CHANGES, id="one after the other", marks=pytest.mark.soak),
     ],
 )
@@ -341,6 +341,7 @@ def test_a_request_that_comes_meanwhile_waits(queue: Queue) -> None:
     assert (queue.count("product.redo"), damaged(queue)) == (0, set())
 
 
+@pytest.mark.soak
 def test_an_hour_without_a_request_asks_once_at_most(queue: Queue) -> None:
     def statements(number: int) -> int:
         queue.load([event(f"e{number}", event_time=f"2026-03-02 10:{number:02}:00+00")], f"f{number}")

@@ -434,6 +434,7 @@ KILLED = [
 """Each of these goes on from what the one before has left."""
 
 
+@pytest.mark.soak
 def test_what_was_killed_while_it_stamped_goes_on_by_the_same_call(warehouse, tmp_path):
     feed = tmp_path / "feed"
     url = json.dumps({"url": {"full_url": "https://shop.example/other"}})
