@@ -194,6 +194,13 @@ class Warehouse:
             shutil.copy(parsed, self.parsed)
         return process.said()
 
+    def set_vars(self, **changed: Any) -> None:
+        path = self.project / "dbt_project.yml"
+        project = yaml.safe_load(path.read_text())
+        project["vars"] |= changed
+        path.unlink()  # a link to the project's own
+        path.write_text(yaml.safe_dump(project))
+
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of a query; `{p}` stands for the schema `product`."""
         with duckdb.connect(str(self.database), read_only=True) as connection:

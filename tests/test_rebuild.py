@@ -13,7 +13,6 @@ from typing import Any
 import duckdb
 import killer
 import pytest
-import yaml
 from conftest import AS_A_SYNC, HOUR, TESTS, UNREAD, VIEWS, Warehouse, leave_out, ndjson
 from conftest import event as fed
 from test_history import SEED, STEPS, TIMES, Steps, history, whole, write
@@ -72,8 +71,8 @@ def played_once(tmp_path_factory: pytest.TempPathFactory) -> Played:
     folder = tmp_path_factory.mktemp("played")
     warehouse = Warehouse(folder)
     feed = warehouse.project / "feed"
-    set_vars(
-        warehouse, conversions=[{"name": "Done", "event_type": "click"}, {"name": "Seen", "event_type": "navigate"}]
+    warehouse.set_vars(
+        conversions=[{"name": "Done", "event_type": "click"}, {"name": "Seen", "event_type": "navigate"}]
     )
     told = [history(SEED, number) for number in range(HISTORIES)]
     times = [*TIMES, *(f"2026-04-{day}T09:00:00Z" for day in range(10, 20))]
@@ -107,14 +106,6 @@ def vital(number: int, at: str | None) -> dict[str, Any]:
 def write_step(feed: Path, histories: list[Steps], number: int) -> None:
     for steps in histories:
         write(feed, steps[number])
-
-
-def set_vars(warehouse: Warehouse, **changed: Any) -> None:
-    path = warehouse.project / "dbt_project.yml"
-    project = yaml.safe_load(path.read_text())
-    project["vars"] |= changed
-    path.unlink()
-    path.write_text(yaml.safe_dump(project))
 
 
 def changed(one: dict[str, list[Any]], other: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -151,7 +142,7 @@ def test_after_a_change_of_vars_a_rebuild_gives_what_a_full_refresh_gives(
     before = whole(warehouse)
     seen: set[str] = set()
     for vars_changed in changes:
-        set_vars(warehouse, **vars_changed)
+        warehouse.set_vars(**vars_changed)
         said = warehouse.headrace("rebuild", *ALL)
         assert " │ ".join(["0"] * 4) in " ".join(said.split()), "what is done again is neither new nor changed"
         assert requests(warehouse) == 0
@@ -229,7 +220,7 @@ OTHERS = [
 def test_a_rebuild_that_was_killed_goes_on_by_itself(played: Played) -> None:
     """By the same call, which asks again for what does not wait, and at last by a sync with something of its own."""
     warehouse, feed, histories = played
-    set_vars(warehouse, **CHANGES[0])
+    warehouse.set_vars(**CHANGES[0])
     waiting = []
     for point in CHAIN:
         process = warehouse.start(partial(killer.main, "duckdb", point), "rebuild", *ALL)
@@ -259,7 +250,7 @@ def test_a_rebuild_that_was_killed_goes_on_by_itself(played: Played) -> None:
 @pytest.mark.parametrize("point", [*CHAIN, *OTHERS])
 def test_a_rebuild_killed_at(point: str, played: Played) -> None:
     warehouse, feed, _ = played
-    set_vars(warehouse, **CHANGES[0])
+    warehouse.set_vars(**CHANGES[0])
     assert warehouse.start(partial(killer.main, "duckdb", point), "rebuild", *ALL).end(300) == -signal.SIGKILL
     warehouse.headrace("sync", feed)
     assert changed(whole(warehouse), fully_refreshed(warehouse)) == {}

@@ -37,6 +37,8 @@ PATHS = ["/", "/market", "/cart", "/checkout", "/<b>&amp;'\""]
 LAST = datetime(2026, 3, 20, 15, 30, tzinfo=UTC)
 DAYS = 14
 ASKED = ("analysis_exceptions", "analysis_crashes")
+PAID = {"event_name": "Paid", "event_properties": {"price": 2.5}, "event_definition_id": "pays"}
+CONVERSIONS = [{"name": "Order", "event_name": "Paid", "value": "price"}]
 EMPTY_DAYS = (3, 9)
 """So many days before the last one nothing happened."""
 
@@ -123,7 +125,7 @@ def events_of(session: Session) -> Iterator[dict[str, Any]]:
     for millis in session.loads:
         yield one_event(session, first.at, first.path, "load", {"largest_paint_time_millis": millis})
     for _ in range(session.defined):
-        yield one_event(session, first.at, first.path, "custom", {"event_name": "x", "event_definition_id": "pays"})
+        yield one_event(session, first.at, first.path, "custom", PAID)
 
 
 def one_event(
@@ -190,6 +192,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     with (folder / "part.ndjson").open("ab") as file:
         file.write(b"no json\n")
     (feed / "notes.docx").write_bytes(b"PK")
+    warehouse.set_vars(conversions=CONVERSIONS)
     warehouse.leaves_out = False
     unasked = [
         f"fqn:{model.stem}" for model in (PROJECT / "models" / "analysis").glob("*.sql") if model.stem not in ASKED
@@ -340,7 +343,7 @@ def test_errors_audience_and_defined_events(shop: Shop) -> None:
         last = max(one.start for one in hit)
         wanted = [str(events), str(len(hit)), str(len({one.device for one in hit})), f"{last:%Y-%m-%d %H:%M} UTC"]
         assert found[BeautifulSoup(str(text(message)), "html.parser").get_text()] == wanted
-    browsers = {name: cells for name, *cells in table(page, "audience", 1)}
+    browsers = {name: cells for name, *cells in table(page, "audience", 2)}
     for browser in ("Chrome", "Firefox", None):
         some = [one for one in shop.recent if one.browser == browser]
         assert browsers[browser or "not set"] == [str(len(some)), str(len({one.user for one in some}))]
@@ -349,6 +352,15 @@ def test_errors_audience_and_defined_events(shop: Shop) -> None:
     share = (now - before) / before
     sign = "+" if share > 0 else "−"
     assert table(page, "events") == [["pays", str(now), str(before), f"{sign}{abs(100 * share):.1f}%"]]
+
+
+def test_conversions_and_the_channels_that_they_came_by(shop: Shop) -> None:
+    now, before = (sum(one.defined for one in some) for some in (shop.recent, shop.earlier))
+    users = len({one.user for one in shop.recent if one.defined})
+    ((name, *cells, _),) = table(shop.page, "conversions")
+    assert [name, *cells] == ["Order", str(now), str(users), f"{2.5 * now:,.2f}", str(before)]
+    channels = table(shop.page, "audience")
+    assert channels == [["Direct", str(len(shop.recent)), str(len({one.user for one in shop.recent}))]]
 
 
 def test_retention_is_by_calendar_week(shop: Shop) -> None:
@@ -394,7 +406,8 @@ def test_the_funnel_of_the_var(shop: Shop) -> None:
 def test_the_pipeline_stands_first(shop: Shop) -> None:
     page = shop.page
     assert [section["id"] for section in page.select("main > section")] == [
-        "pipeline", "glance", "pages", "frustration", "vitals", "errors", "audience", "events", "retention"
+        "pipeline", "glance", "conversions", "pages", "frustration", "vitals", "errors", "audience", "events",
+        "retention",
     ]  # fmt: skip
     tiles = {words(one.dt): words(one.dd) for one in page.select("#pipeline .tiles > div")}
     assert tiles["Newest hour"].startswith("20 Mar 16:00 UTC, ")

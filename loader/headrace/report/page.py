@@ -56,6 +56,7 @@ VITALS = (
     Vital("cumulative_layout_shift_p75", "Cumulative layout shift", 0.1, 0.25, is_time=False),
     Vital("first_input_delay_millis_p75", "First input delay", 100, 300),
 )
+BREAKDOWNS = ("Channels", "Devices", "Browsers", "Systems", "Countries")
 RATINGS = {"good": "good", "fair": "needs improvement", "poor": "poor"}
 
 
@@ -296,10 +297,21 @@ class Figures:
         }
 
     @cached_property
+    def conversions(self) -> list[Row]:
+        """What counts by the var, with the days before."""
+        found = []
+        for name, rows in groupby(self.rows("conversions"), key=lambda row: row["conversion_name"]):
+            periods = {row["is_now"]: row for row in rows}
+            now = periods.get(1, {"conversions": 0, "users": 0, "value": None})
+            before = periods.get(0, {"conversions": 0})["conversions"]
+            found.append({**now, "conversion_name": name, "before": before})
+        return sorted(found, key=lambda row: (-row["conversions"], row["conversion_name"]))
+
+    @cached_property
     def audience(self) -> list[tuple[str, list[Row]]]:
         """What people came with and from where."""
         found = {name: list(rows) for name, rows in groupby(self.rows("audience"), key=lambda row: row["breakdown"])}
-        return [(name, found[name]) for name in ("Devices", "Browsers", "Systems", "Countries") if name in found]
+        return [(name, found[name]) for name in BREAKDOWNS if name in found]
 
     @cached_property
     def definitions(self) -> list[dict[str, Any]]:

@@ -52,6 +52,13 @@ select day, users, new_users, sessions, page_views, rage_clicks, dead_clicks, ex
 from {marts}.daily_metrics
 where day >= '{before_day}' and day <= '{last_day}'
 order by day""",
+    "conversions": """
+select conversion_name, case when event_time >= '{since}' then 1 else 0 end as is_now, count(*) as conversions,
+    count(distinct user_id) as users, sum(value) as value
+from {marts}.conversions
+where event_time >= '{before}' and event_time < '{until}' and not is_bot
+group by conversion_name, case when event_time >= '{since}' then 1 else 0 end
+order by conversion_name, is_now""",
     "pages": """
 select page_id, max(page_name) as page_name, sum(views) as views,
     count(distinct case when views > 0 then user_id end) as users, count(case when is_entry then 1 end) as entries,
@@ -118,12 +125,16 @@ order by events desc, kind, message, source_file
 limit 12""",
     "audience": """
 with recent as (
-    select user_id, last_device_type, last_browser, last_operating_system, last_country
+    select user_id, channel, last_device_type, last_browser, last_operating_system, last_country
     from {marts}.sessions
     where start_time >= '{since}' and start_time < '{until}'
 ),
 
 counts as (
+    select 'Channels' as breakdown, channel as name, count(*) as sessions, count(distinct user_id) as users
+    from recent
+    group by channel
+    union all
     select 'Devices' as breakdown, last_device_type as name, count(*) as sessions, count(distinct user_id) as users
     from recent
     group by last_device_type
