@@ -108,9 +108,12 @@
 {% macro conversion_value(conversions) -%}
     {%- set values = [] -%}
     {%- for conversion in conversions if conversion.value -%}
+        {%- set number = json_number('events.event_properties', conversion.value) -%}
+        {#- What a visitor can make up must not overflow a sum. -#}
         {%- do values.append(
             'when names.conversion_name = ' ~ text_literal(conversion.name)
-            ~ '\n            then ' ~ json_number('events.event_properties', conversion.value)
+            ~ '\n            and abs(' ~ number ~ ') <= 1e15'
+            ~ '\n            then ' ~ number
         ) -%}
     {%- endfor -%}
     {%- if values -%}
