@@ -58,7 +58,7 @@ $(VENV)-airflow/ready $(VENV)-dagster/ready $(VENV)-metricflow/ready $(VENV)-spa
 
 soak: setup ## run the property and kill tests for hours rather than minutes, and walks and upgrades under all that is here
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 HEADRACE_TEST_SEEDS="1 2 3 4 5 6 7 8" \
-		$(BIN)/python -m pytest -m "not warehouses" tests/test_analysis.py tests/test_kill.py tests/test_history.py tests/test_models.py tests/test_marts.py tests/test_order.py tests/test_rebuild.py tests/test_stamps.py tests/test_upgrade.py tests/test_walks.py tests/test_selectors.py
+		$(BIN)/python -m pytest -m "soak or (not warehouses and not examples)"
 
 lint: setup ## check style and types of Python and SQL
 	$(BIN)/ruff check .

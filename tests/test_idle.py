@@ -90,6 +90,7 @@ def test_an_hour_leaves_the_views(built: Warehouse) -> None:
     assert NOTHING in built.sync(feed_of(built))
 
 
+@pytest.mark.soak
 def test_views_are_made_again(built: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that somebody dropped; what a run of dbt made whose variables and selection the loader does not know."""
     assert stand(built, monkeypatch)

@@ -239,6 +239,8 @@ LEFT = {
 BUILT = {"only the events are loaded", "the marker is set", killer.CLEANING}
 """Where a kill of the load is followed by a build; after the others the queue alone is compared."""
 SOAKED = {
+    "event_batch is built",
+    "the events are purged",
     "batch_loads is built",
     "merged into events, uncommitted",
     "merged into int_sessions, uncommitted",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from test_models import Row, Warehouse, event, warehouse
 
 __all__ = ["warehouse"]
@@ -87,6 +88,7 @@ def test_the_marts_follow_a_table_that_someone_else_keeps(warehouse):
     assert managed.marts() == tables
 
 
+@pytest.mark.soak
 def test_a_nulled_row_need_not_carry_its_time(warehouse):
     """Of its day nothing else is written since then; of a wrong clock, neither of the day that stands for it."""
     managed = Managed(warehouse, "json")
@@ -107,6 +109,7 @@ def test_a_nulled_row_need_not_carry_its_time(warehouse):
     assert [row["event_id"] for row in warehouse.query("from product_marts.events order by 1")] == ["b", "later"]
 
 
+@pytest.mark.soak
 def test_the_table_may_be_empty_and_of_text(warehouse):
     managed = Managed(warehouse, "varchar")
     warehouse.run(*VARS)
@@ -118,6 +121,7 @@ def test_the_table_may_be_empty_and_of_text(warehouse):
     assert json.loads(clicked["source_properties"])["url"]["host"] == "shop"
 
 
+@pytest.mark.soak
 def test_what_was_rejected_or_waits_is_warned_of_and_merged_all_the_same(warehouse):
     load_id = warehouse.load([event("a", source_type="tv")], "f1")
     warehouse.execute("update product._dlt_loads set inserted_at = now() - interval 7 hour")

@@ -758,6 +758,7 @@ def own_macros() -> str:
     return "".join(f"{{% macro {name}() %}}not ours{{% endmacro %}}\n" for name in prefixed)
 
 
+@pytest.mark.soak
 def test_a_project_that_imports_this_one_keeps_no_queue(warehouse, tmp_path):
     """Models and tests of the user's own that fail, also on a model of ours, or are left out, are no part of the merge;
     their macros replace none of ours."""

@@ -162,6 +162,7 @@ def expected(files: list[tuple[str, list[Row], bool]]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("seed", [int(s) for s in os.environ.get("HEADRACE_TEST_SEEDS", "1").split()])
+@pytest.mark.soak
 def test_the_order_of_arrival_does_not_matter(tmp_path, target_path, seed):
     rng = random.Random(seed)
     files = some_captured_files(rng)

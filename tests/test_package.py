@@ -138,6 +138,7 @@ def test_a_project_without_dispatch_is_told_which_line_to_add(restored: Own) -> 
         assert "dispatch: [{macro_namespace: dbt, search_order: [product_analytics, headrace, dbt]}]" in said
 
 
+@pytest.mark.soak
 def test_unit_tests_hold_whatever_vars_are_set(restored: Own) -> None:
     restored.set(vars={"headrace": HARSH_VARS})
     outcome = restored.dbt("build", "--select", "*")
@@ -146,6 +147,7 @@ def test_unit_tests_hold_whatever_vars_are_set(restored: Own) -> None:
     assert len(tested) >= 40
 
 
+@pytest.mark.soak
 def test_state_modified_is_what_was_modified(restored: Own) -> None:
     model = restored.folder / "models" / "orders.sql"
     model.write_text("select 1 as n from {{ ref('sessions') }}")

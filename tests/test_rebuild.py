@@ -217,6 +217,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.soak
 def test_a_rebuild_that_was_killed_goes_on_by_itself(played: Played) -> None:
     """By the same call, which asks again for what does not wait, and at last by a sync with something of its own."""
     warehouse, feed, histories = played
@@ -276,6 +277,7 @@ def damaged(queue: Queue) -> set[str]:
     return {row["event_id"] for row in queue.query("from product.int_parsed_events") if row["url_host"] == "damaged"}
 
 
+@pytest.mark.soak
 def test_a_build_takes_the_oldest_request_beside_its_loads(queue: Queue) -> None:
     day, later = "2026-03-02", "2026-03-05"
     rows = [

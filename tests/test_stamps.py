@@ -319,6 +319,7 @@ def test_an_event_without_an_id_has_the_same_one_whatever_it_is_stamped_with(war
     assert list(stamps(other).values()) == [["cart", "buy", "bought"]]
 
 
+@pytest.mark.soak
 def test_without_definitions_nothing_is_stamped_any_more(warehouse, tmp_path):
     feed = tmp_path / "feed"
     define(warehouse, DEFINED)
@@ -333,6 +334,7 @@ def test_without_definitions_nothing_is_stamped_any_more(warehouse, tmp_path):
     assert stamps(warehouse) == {"first": [None, None, None], "second": [None, None, None]}
 
 
+@pytest.mark.soak
 def test_a_folder_of_definitions_is_read_and_a_change_of_it_ends_the_idle_time(warehouse, tmp_path):
     feed = tmp_path / "feed"
     put(feed, 1, event("first"))
@@ -472,6 +474,7 @@ APPLY = ("definitions", "apply", "--since", "2026-03-01")
 EARLIER = "2026-02-20T00:00:00.000000Z"
 
 
+@pytest.mark.soak
 def test_events_without_a_time_are_stamped_by_apply_on_the_day_when_they_were_processed(warehouse, tmp_path):
     put(tmp_path / "feed", 1, event("timed"), event("timeless", event_time=None))
     warehouse.sync(tmp_path / "feed")
@@ -507,6 +510,7 @@ def test_what_is_defined_no_more_before_the_first_build_is_archived(warehouse, t
     ]
 
 
+@pytest.mark.soak
 def test_a_backfill_tells_the_lookups_what_it_stamps_with(warehouse, tmp_path):
     feed = tmp_path / "feed"
     define(warehouse, DEFINED)
@@ -522,6 +526,7 @@ def test_a_backfill_tells_the_lookups_what_it_stamps_with(warehouse, tmp_path):
     assert stamps(warehouse)["late"] == ["cart", "buy", "bought"]
 
 
+@pytest.mark.soak
 def test_what_came_once_more_since_a_definition_changed_is_stamped_by_apply(warehouse, tmp_path):
     feed, large = (
         tmp_path / "feed",

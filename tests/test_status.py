@@ -147,6 +147,7 @@ def test_an_event_that_no_build_gets_past_is_left_out_and_comes_back(warehouse: 
     assert status(warehouse)["skipped"] == []
 
 
+@pytest.mark.soak
 def test_a_file_that_is_left_out_drops_nothing_and_comes_back_as_it_is_then(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
@@ -260,6 +261,7 @@ def sequenced(minute: int, **fields: Any) -> dict[str, Any]:
     return {**event(..., minute, **fields)}
 
 
+@pytest.mark.soak
 def test_the_counts_are_of_the_batch_whatever_was_killed(warehouse: Warehouse, tmp_path: Path) -> None:
     """Two hours, counted by hand; the second twice, once without a kill, once after one that events had merged."""
     feed = tmp_path / "feed"
@@ -609,6 +611,7 @@ def test_the_volume_of_an_hour_is_told_beside_what_is_usual(warehouse: Warehouse
     assert status(warehouse)["volume"] == {"rows": 3, "usual_rows": 2}
 
 
+@pytest.mark.soak
 def test_what_was_published_and_dropped_is_red(tmp_path: Path, warehouse: Warehouse) -> None:
     put(tmp_path / "feed", "a.ndjson", NOW, recent("a"))
     leave_out(warehouse.project, *UNREAD, TESTS)

@@ -168,6 +168,7 @@ def click(number: int, path: str, url: str, text: str = "Buy") -> dict[str, Any]
     )  # fmt: skip
 
 
+@pytest.mark.soak
 def test_what_is_suggested_names_what_had_no_name_and_what_nobody_uses_is_told(warehouse: Warehouse) -> None:
     feed = warehouse.project.parent / "feed"
     feed.mkdir()

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from conftest import SHARED, Warehouse, event, leave_out_what_users_do, ndjson, needs_real_export
 
 PUBLISHED = (
@@ -209,6 +210,7 @@ def unmarked(way: str, row: tuple[Any, ...]) -> str:
     return repr(row).replace(f"way{WAYS.index(way)}", "way").replace(str(device_of(way)), "device")
 
 
+@pytest.mark.soak
 def test_a_build_by_the_scheduler_from_the_profile_example(warehouse: Warehouse, tmp_path: Path) -> None:
     shutil.copy(warehouse.project / "profiles.example.yml", warehouse.project / "profiles.yml")
     leave_out_what_users_do(warehouse.project)
