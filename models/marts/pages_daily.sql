@@ -165,7 +165,8 @@ totals as (
         {{ total('is_exit') }} as exits,
         {{ total('duration_millis') }} as duration_millis,
         {{ total('active_duration_millis') }} as active_duration_millis,
-        avg(max_scroll_depth) as average_scroll_depth,
+        -- Whole numbers add up to the same in any order.
+        avg(round(max_scroll_depth * 1000000)) / 1000000 as average_scroll_depth,
         {{ total('is_rage_click') }} as rage_clicks,
         {{ total('is_dead_click') }} as dead_clicks,
         {{ total('is_exception') }} as exceptions,
