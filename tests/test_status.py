@@ -396,7 +396,7 @@ def test_a_full_disk_is_one_line_and_what_is_there_is_not_written_again(
     assert ended.value.code == 1
     assert said.count("\n") == 1
     assert "No space left on device" in said
-    shutil.copy(PROJECT / "profiles.example.yml", half.parent / "profiles.yml")
+    shutil.copy(tmp_path / "project" / "profiles.example.yml", half.parent / "profiles.yml")
     with pytest.raises(SystemExit) as ended:
         cli.main(call)
     assert ended.value.code == 0
