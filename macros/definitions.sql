@@ -113,6 +113,22 @@ left join {{ own_definitions('page') }} as {{ prefix }}own_page
 {%- endmacro %}
 
 
+{% macro page_of_group(host='url_host', path='url_path') -%}
+    coalesce(current_definition_id, page_by_rule, undefined_page_id) as page_id,
+        max(current_definition_id) as page_definition_id,
+        max(case when current_definition_id is null then page_label end) as page_label,
+        max(case when current_definition_id is null then {{ host }} end) as url_host,
+        max(
+            case
+                when current_definition_id is not null then null
+                when page_by_rule is null then {{ path }}
+                when substr(page_by_rule, 1, {{ dbt.length(host) }}) = {{ host }}
+                    then substr(page_by_rule, {{ dbt.length(host) }} + 1)
+            end
+        ) as url_path
+{%- endmacro %}
+
+
 {% macro with_element(rows, as_of=none) -%}
     {%- if (as_of or definitions_as_of()) == 'today' -%}
 left join {{ ref('int_element_matches') }} as element

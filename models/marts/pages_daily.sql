@@ -146,18 +146,7 @@ named as (
 totals as (
     select
         day,
-        coalesce(current_definition_id, page_by_rule, undefined_page_id) as page_id,
-        max(current_definition_id) as page_definition_id,
-        max(case when current_definition_id is null then page_label end) as page_label,
-        max(case when current_definition_id is null then page_host end) as url_host,
-        max(
-            case
-                when current_definition_id is not null then null
-                when page_by_rule is null then page_path
-                when substr(page_by_rule, 1, {{ dbt.length('page_host') }}) = page_host
-                    then substr(page_by_rule, {{ dbt.length('page_host') }} + 1)
-            end
-        ) as url_path,
+        {{ page_of_group('page_host', 'page_path') }},
         {{ total('is_view') }} as views,
         count(distinct case when is_view = 1 then full_session_id end) as sessions,
         count(distinct case when is_view = 1 then user_id end) as users,

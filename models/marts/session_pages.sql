@@ -16,18 +16,7 @@ totals as (
         full_session_id,
         max(user_id) as user_id,
         max(start_time) as session_start_time,
-        coalesce(current_definition_id, page_by_rule, undefined_page_id) as page_id,
-        max(current_definition_id) as page_definition_id,
-        max(case when current_definition_id is null then page_label end) as page_label,
-        max(case when current_definition_id is null then url_host end) as url_host,
-        max(
-            case
-                when current_definition_id is not null then null
-                when page_by_rule is null then url_path
-                when substr(page_by_rule, 1, {{ dbt.length('url_host') }}) = url_host
-                    then substr(page_by_rule, {{ dbt.length('url_host') }} + 1)
-            end
-        ) as url_path,
+        {{ page_of_group() }},
         {{ total('views') }} as views,
         count(case when is_entry then 1 end) > 0 as is_entry,
         count(case when is_exit then 1 end) > 0 as is_exit,
