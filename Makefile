@@ -42,7 +42,7 @@ test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on
 	$(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist loadgroup
 
 test-walks: setup ## do with the wheel what people do in their first days, and open the report in Debian's chromium
-	$(BIN)/python -m pytest -m "examples and not soak" tests/test_walks.py tests/test_report.py
+	$(BIN)/python -m pytest -m "examples and not soak" tests/test_walks.py tests/test_report.py --numprocesses 2 --dist loadgroup
 
 test-examples: setup $(VENV)-airflow/ready $(VENV)-dagster/ready $(VENV)-metricflow/ready $(VENV)-spark/ready ## run what examples/ has for cron, systemd, GitHub Actions, Airflow, Dagster and Docker, ask MetricFlow for metrics, and read tables by Spark
 	$(BIN)/python -m pytest -m examples tests/test_examples.py tests/test_lake.py

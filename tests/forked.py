@@ -48,6 +48,18 @@ def dbt(arguments: list[str]) -> None:
     cli(arguments)
 
 
+def build(arguments: list[str]) -> None:
+    """What a sync builds, without a feed."""
+    from headrace.pipeline import connected
+    from headrace.sync import _built
+    from headrace.target import read_target
+
+    target = read_target(None)
+    with connected(target, writes=True) as pipeline, pipeline.sql_client() as client:
+        client.create_dataset()  # as a load does
+    _built(target, lambda *_: None, [], None, everything=False)
+
+
 class Process:
     """A program that runs in a folder, with an environment of its own."""
 

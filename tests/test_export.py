@@ -154,7 +154,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Warehouse:
     """The records as an export, and beside them an export and a raw feed that reach across the cut."""
     folder = tmp_path_factory.mktemp("export")
     warehouse = Warehouse(folder)
-    warehouse.leaves_out = False
+    warehouse.begins_built = False
     leave_out_what_users_do(warehouse.project)
     project = warehouse.project / "dbt_project.yml"
     text = project.read_text()

@@ -361,7 +361,6 @@ def play(warehouse: Warehouse, feed: Path, histories: list[Steps], builds: list[
     for number, does_build in enumerate([*builds, True]):
         for steps in histories:
             write(feed, steps[number])
-        warehouse.tests_data = number == len(builds)
         warehouse.sync(feed, *([] if does_build else ["--no-build"]))
 
 

@@ -20,7 +20,7 @@ import duckdb
 import forked
 import killer
 import pytest
-from conftest import TESTS, UNREAD, VIEWS, event, leave_out, link_project, ndjson
+from conftest import event, link_project, ndjson
 from headrace.sample import write_feed
 
 SEED = 20260302
@@ -76,7 +76,6 @@ class Warehouse:
     @classmethod
     def new(cls, project: Path) -> Warehouse:
         link_project(project)
-        leave_out(project, *UNREAD, TESTS)
         return cls(project)
 
     def copy(self, name: str) -> Warehouse:
@@ -95,8 +94,6 @@ class Warehouse:
         started = time.monotonic()
         process = self.start("sync", feed, *options)
         assert process.end(300) == 0, process.said()
-        if "--no-build" not in options:
-            leave_out(self.project, *UNREAD, TESTS, VIEWS)
         return time.monotonic() - started
 
     def kill_at(self, point: str, feed: Path, *options: str) -> None:

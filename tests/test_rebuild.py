@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import killer
 import pytest
-from conftest import AS_A_SYNC, HOUR, TESTS, UNREAD, VIEWS, Warehouse, leave_out, ndjson
+from conftest import AS_A_SYNC, HOUR, Warehouse, ndjson
 from conftest import event as fed
 from test_history import SEED, STEPS, TIMES, Steps, history, whole, write
 from test_models import Warehouse as Queue
@@ -83,7 +83,6 @@ def played_once(tmp_path_factory: pytest.TempPathFactory) -> Played:
     for number in range(STEPS - 1):
         write_step(feed, told, number)
         warehouse.sync(feed)
-    leave_out(warehouse.project, *UNREAD, TESTS)
     shutil.copytree(warehouse.project, folder / "kept", symlinks=True)
     return warehouse, feed, told
 
@@ -159,7 +158,6 @@ def test_a_rebuild_of_some_days_mends_these_and_changes_nothing_else(played: Pla
     write_step(feed, histories, STEPS - 1)
     warehouse.sync(feed)
     before = whole(warehouse)
-    leave_out(warehouse.project, *UNREAD)
     days = ("--since", "2026-03-02", "--until", "2026-03-04")
     stamp = warehouse.database.stat()
     ((events,),) = warehouse.rows(
@@ -174,7 +172,6 @@ def test_a_rebuild_of_some_days_mends_these_and_changes_nothing_else(played: Pla
     warehouse.headrace("rebuild", *days)
     assert changed(whole(warehouse), before) == {}
 
-    leave_out(warehouse.project, *UNREAD, TESTS, VIEWS)
     losses = {"2026-03-03": FIRST_DAYS.keys() - {"int_wrong_clocks"}, "1970-01-01": {"int_wrong_clocks"}}
     for day, tables in losses.items():
         lost = set()
@@ -235,7 +232,6 @@ def test_a_rebuild_that_was_killed_goes_on_by_itself(played: Played) -> None:
     said = warehouse.headrace("status")
     assert "to do again" in said and "headrace rebuild --since" in said
 
-    leave_out(warehouse.project, *UNREAD, TESTS)
     new = warehouse.rows("select count(*) from {p}.events")[0][0]
     write_step(feed, histories, STEPS - 1)
     said = warehouse.headrace("sync", feed)

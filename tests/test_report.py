@@ -193,7 +193,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
         file.write(b"no json\n")
     (feed / "notes.docx").write_bytes(b"PK")
     warehouse.set_vars(conversions=CONVERSIONS)
-    warehouse.leaves_out = False
+    warehouse.begins_built = False
     unasked = [
         f"fqn:{model.stem}" for model in (PROJECT / "models" / "analysis").glob("*.sql") if model.stem not in ASKED
     ]
@@ -631,6 +631,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.examples
+@pytest.mark.xdist_group("browser")
 @pytest.mark.skipif(not (BROWSER and DRIVER), reason="Debian's chromium and chromium-driver are not here")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])

@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 import killer
 import pytest
-from conftest import AS_A_SYNC, HOUR, PROJECT, TESTS, UNREAD, VIEWS, Warehouse, event, leave_out, link_project, ndjson
+from conftest import AS_A_SYNC, HOUR, PROJECT, Warehouse, event, link_project, ndjson
 from headrace import cli, prometheus
 from headrace.build import KEPT
 from headrace.cli import plain
@@ -60,9 +60,7 @@ def recent(event_id: str, **fields: Any) -> dict[str, Any]:
 
 
 def sync(warehouse: Warehouse, feed: Path, code: int = 0) -> str:
-    """A sync that builds the tables alone."""
-    leave_out(warehouse.project, *UNREAD, TESTS, VIEWS)
-    return warehouse.headrace("sync", feed, status=code)
+    return warehouse.sync(feed, status=code)
 
 
 def counts(said: str) -> dict[str, str]:
@@ -301,7 +299,6 @@ def test_the_counts_are_of_the_batch_whatever_was_killed(warehouse: Warehouse, t
     assert [second[name] for name in ("rows", "new", "duplicate", "superseded", "moved")] == expected
 
     program = partial(killer.main, "duckdb", "merged into int_sessions, uncommitted")
-    leave_out(killed.project, *UNREAD, TESTS, VIEWS)
     process = killed.start(program, "sync", feed)
     assert process.end(300) == -9, process.said()
     assert killed.rows("select count(*) from {p}.raw_events") == [(6,)]
@@ -614,7 +611,6 @@ def test_the_volume_of_an_hour_is_told_beside_what_is_usual(warehouse: Warehouse
 @pytest.mark.soak
 def test_what_was_published_and_dropped_is_red(tmp_path: Path, warehouse: Warehouse) -> None:
     put(tmp_path / "feed", "a.ndjson", NOW, recent("a"))
-    leave_out(warehouse.project, *UNREAD, TESTS)
     warehouse.headrace("sync", tmp_path / "feed")
     assert status(warehouse, "--max-age", "3h")["lost"] == []
     execute(warehouse, "drop view product_marts.pages", "drop view product_marts.elements")

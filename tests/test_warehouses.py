@@ -55,7 +55,7 @@ class Remote(Warehouse):
     """A warehouse with a profile of its own, in a schema that no other test has."""
 
     timeout = 3000
-    leaves_out = False
+    begins_built = False
 
     def __init__(self, folder: Path, standin: StandIn | None, schema: str | None = None) -> None:
         super().__init__(folder)

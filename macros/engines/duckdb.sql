@@ -124,9 +124,25 @@
     {{ utc_or_cast(field, type) }}
 {%- endmacro %}
 
+{# Whoever has a contract has its columns: dbt would ask for them twice, which is a tenth of a first build. -#}
 {% macro duckdb__persist_docs(relation, model, for_relation, for_columns) -%}
     {%- if not headrace.leaves_views() -%}
-        {{- dbt.default__persist_docs(relation, model, for_relation, for_columns) -}}
+        {%- if not model.config.contract.enforced -%}
+            {{- dbt.default__persist_docs(relation, model, for_relation, for_columns) -}}
+        {%- else -%}
+            {%- set comments -%}
+                {%- if for_relation and config.persist_relation_docs() and model.description -%}
+                    {{ dbt.duckdb__alter_relation_comment(relation, model.description) }}
+                {%- endif -%}
+                {%- for column in model.columns.values() if for_columns and config.persist_column_docs() %}
+                    comment on column {{ relation }}.{{ adapter.quote(column.name) if column.quote else column.name }}
+                    is {{ dbt.duckdb_escape_comment(column.description) }};
+                {%- endfor -%}
+            {%- endset -%}
+            {%- if comments | trim -%}
+                {%- do run_query(comments) -%}
+            {%- endif -%}
+        {%- endif -%}
     {%- endif -%}
 {%- endmacro %}
 
