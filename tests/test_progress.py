@@ -66,7 +66,7 @@ def test_ctrl_c_while_it_loads_and_builds(warehouse: Warehouse, tmp_path: Path) 
     assert done["notes"] == []
     stages = [line.split(" ", 1)[1] for line in said[end:].split("\n") if line]
     assert stages[0] == "listing the feed"
-    assert re.fullmatch(r"dbt \w+, 1 of \d\d", stages[-1])
+    assert any(re.fullmatch(r"dbt \w+, 1 of \d+", stage) for stage in stages)
     assert json.JSONDecoder().raw_decode(warehouse.headrace("sync", feed, "--json"))[0]["counts"] == {
         **counts,
         "new": 0,
