@@ -56,9 +56,10 @@ $(VENV)-airflow/ready $(VENV)-dagster/ready $(VENV)-metricflow/ready $(VENV)-spa
 	$(PIP) $(PACKAGES)
 	touch $@
 
-soak: setup ## run the property and kill tests for hours rather than minutes, and walks and upgrades under all that is here
+soak: setup $(VENV)-warehouses/ready ## run the property and kill tests for hours rather than minutes, and walks and upgrades under all that is here
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 HEADRACE_TEST_SEEDS="1 2 3 4 5 6 7 8" \
 		$(BIN)/python -m pytest -m "soak or (not warehouses and not examples)"
+	HEADRACE_ALL_STEPS=1 $(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py -k same_tables
 
 lint: setup ## check style and types of Python and SQL
 	$(BIN)/ruff check .

@@ -461,6 +461,9 @@ CONVERSIONS = [
     {"name": "Product", "page": "shop.example/products/:id", "event_type": "navigate"},
 ]
 
+SLOW = () if "HEADRACE_ALL_STEPS" in os.environ else ("bigquery",)
+"""Those of which two hours are compared: its stand-in takes five minutes a step. `make soak` compares all."""
+
 LOST = ("int_parsed_events", "int_sessions", "int_page_views", "int_converting_events")
 """What a rebuild has to make anew."""
 
@@ -537,7 +540,8 @@ def test_the_same_feed_gives_the_same_tables(
             rows = sum(map(len, found.values()))
             print(f"\n{warehouse.type}, {step}: {len(found)} relations, {rows:,} rows as on DuckDB", end="")
         target = warehouse.project / "target"
-        if step not in ("rebuild", "hour 3"):
+        is_last = warehouse.type in SLOW and step == "hour 2"
+        if not is_last and step not in ("rebuild", "hour 3"):
             continue
         if warehouse.type == "bigquery":
             assert dialects.refused_by_bigquery(target) == []
@@ -545,6 +549,8 @@ def test_the_same_feed_gives_the_same_tables(
                 assert dialects.unbounded_scans(target, f"{warehouse.schema}.{table}", "bigquery") == []
         elif warehouse.type != "duckdb":
             assert dialects.unparsable(target, warehouse.type) == []
+        if is_last:
+            break
     if warehouse.log and warehouse.type == "redshift":
         assert "PASS-THROUGH" not in warehouse.log.read_text()
 
