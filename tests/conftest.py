@@ -159,6 +159,7 @@ class Warehouse:
     parsed: Path
     """What dbt made of the project in the first of them, for the others to begin with."""
     built: Path
+    """The DuckDB file that `begin_built` copies."""
 
     def __init__(self, folder: Path) -> None:
         self.project = folder / "project"
@@ -180,16 +181,16 @@ class Warehouse:
         is_as_it_comes = (self.project / "dbt_project.yml").is_symlink()
         builds = status == 0 and not {"--no-build", "--dry-run"} & set(arguments)
         if self.begins_built and is_as_it_comes and builds and not self.database.exists():
-            shutil.copy(self._built(), self.database)
+            self.begin_built()
         return self.headrace("sync", feed, *arguments, status=status)
 
-    def _built(self) -> Path:
-        """A warehouse that was built when nothing was loaded. Its views stand, so that a first sync leaves them."""
+    def begin_built(self) -> None:
+        """Begin as one that was built when nothing was loaded. Its views stand, so that a first sync leaves them."""
         if not self.built.exists():
             begun = Warehouse(self.built.parent)
             begun._run(forked.build, (), 0)
             shutil.copy(begun.database, self.built)
-        return self.built
+        shutil.copy(self.built, self.database)
 
     def dbt(self, *arguments: str, status: int = 0) -> str:
         return self._run(forked.dbt, arguments, status)

@@ -59,10 +59,6 @@ def recent(event_id: str, **fields: Any) -> dict[str, Any]:
     return event(event_id, **{"event_time": at(NOW), "processed_time": at(NOW), **fields})
 
 
-def sync(warehouse: Warehouse, feed: Path, code: int = 0) -> str:
-    return warehouse.sync(feed, status=code)
-
-
 def counts(said: str) -> dict[str, str]:
     """The closing table of a sync."""
     lines = said.splitlines()
@@ -94,7 +90,7 @@ def test_an_event_that_no_build_gets_past_is_left_out_and_comes_back(warehouse: 
     feed = tmp_path / "feed"
     mend = break_model(warehouse, "int_parsed_events")
     put(feed, "a.ndjson", NOW - timedelta(hours=1), recent("good"), recent("poison"))
-    said = sync(warehouse, feed, 1)
+    said = warehouse.sync(feed, status=1)
     assert "int_parsed_events" in said
     assert "the queue is kept for the next build" in said
     assert KEPT in (PROJECT / "macros" / "queue.sql").read_text()  # by which the build knows that it is
@@ -129,7 +125,7 @@ def test_an_event_that_no_build_gets_past_is_left_out_and_comes_back(warehouse: 
 
     # It stays left out when another file brings it.
     put(feed, "b.ndjson", NOW, recent("poison"), recent("other"))
-    assert counts(sync(warehouse, feed))["new"] == "1"
+    assert counts(warehouse.sync(feed))["new"] == "1"
     assert warehouse.rows("select event_id from {p}.int_parsed_events order by 1") == [("good",), ("other",)]
     assert warehouse.rows("select count(*) from {p}.raw_events") == [(0,)]
     assert warehouse.rows("select count(*) from {p}.failed_builds") == [(0,)]
@@ -152,7 +148,7 @@ def test_a_file_that_is_left_out_drops_nothing_and_comes_back_as_it_is_then(
     feed = tmp_path / "feed"
     path = put(feed, "a.ndjson", NOW, recent("kept"), recent("dropped"))
     put(feed, "b.ndjson", NOW, recent("b"))
-    sync(warehouse, feed)
+    warehouse.sync(feed)
     live = "select event_id from {p}.events where event_type is not null order by 1"
     assert warehouse.rows(live) == [("b",), ("dropped",), ("kept",)]
 
@@ -160,14 +156,14 @@ def test_a_file_that_is_left_out_drops_nothing_and_comes_back_as_it_is_then(
     warehouse.sync(feed, "--no-build")
     assert f"left out: {path}, 2 rows" in warehouse.headrace("skip", path)
     put(feed, "c.ndjson", NOW, recent("c"))
-    sync(warehouse, feed)
+    warehouse.sync(feed)
     assert warehouse.rows(live) == [("b",), ("c",), ("dropped",), ("kept",)]
     path.write_bytes(ndjson(recent("kept"), recent("newer")))
     assert counts(warehouse.sync(feed, "--no-build"))["files"] == "0"
     assert [one["name"] for one in status(warehouse)["skipped"]] == [str(path)]
 
     warehouse.headrace("skip", "--undo", path)
-    sync(warehouse, feed)
+    warehouse.sync(feed)
     assert warehouse.rows(live) == [("b",), ("c",), ("kept",), ("newer",)]
 
 
@@ -196,7 +192,7 @@ def test_a_monitor_is_red_when_nothing_is_published(warehouse: Warehouse, tmp_pa
     warehouse.sync(feed, "--no-build")
     now = status(warehouse, "--max-age", "3h", code=1)  # loaded is not published
     assert (now["newest_hour"], now["newest_event"], now["queued_loads"], now["wrong_clocks"]) == (None, None, 1, 2)
-    sync(warehouse, feed)
+    warehouse.sync(feed)
     with duckdb.connect(str(warehouse.database), read_only=True):  # as a BI tool has it open
         now = status(warehouse, "--max-age", "3h")
         assert "newest event" in warehouse.headrace("status")
@@ -274,7 +270,7 @@ def test_the_counts_are_of_the_batch_whatever_was_killed(warehouse: Warehouse, t
         event("null", event_type=None, event_properties=None),
     )
     put(feed, "b.ndjson", hour, sequenced(10), sequenced(20), sequenced(30))
-    first = counts(sync(warehouse, feed))
+    first = counts(warehouse.sync(feed))
     # 1, 2, null and three without an id are new, one row of 2 is a duplicate, null is superseded.
     assert [first[name] for name in ("rows", "new", "duplicate", "superseded", "moved")] == ["7", "6", "1", "1", "0"]
 
@@ -295,17 +291,17 @@ def test_the_counts_are_of_the_batch_whatever_was_killed(warehouse: Warehouse, t
     # 3 and the event at 15 are new, 1, one row of 3 and the event at 10 are duplicates, 2 is superseded, and those at
     # 20 and 30 move behind the one at 15.
     expected = ["6", "2", "3", "1", "2"]
-    second = counts(sync(warehouse, feed))
+    second = counts(warehouse.sync(feed))
     assert [second[name] for name in ("rows", "new", "duplicate", "superseded", "moved")] == expected
 
     program = partial(killer.main, "duckdb", "merged into int_sessions, uncommitted")
     process = killed.start(program, "sync", feed)
     assert process.end(300) == -9, process.said()
     assert killed.rows("select count(*) from {p}.raw_events") == [(6,)]
-    again = counts(sync(killed, feed))
+    again = counts(killed.sync(feed))
     assert [again[name] for name in ("files", "new", "duplicate", "superseded", "moved")] == ["0", *expected[1:]]
     # Nothing new: nothing counted.
-    assert "nothing new" in sync(killed, feed)
+    assert "nothing new" in killed.sync(feed)
 
 
 ODD = "\x1b[2J\x1b]0;title\x07 \r\x9b31m\u202egnp.exe\u2066 [red]x[/]"

@@ -124,7 +124,7 @@
     {{ utc_or_cast(field, type) }}
 {%- endmacro %}
 
-{# Whoever has a contract has its columns: dbt would ask for them twice, which is a tenth of a first build. -#}
+{# Whoever has a contract has its columns: dbt would ask for them twice, which is a quarter of a first build. -#}
 {% macro duckdb__persist_docs(relation, model, for_relation, for_columns) -%}
     {%- if not headrace.leaves_views() -%}
         {%- if not model.config.contract.enforced -%}
