@@ -56,7 +56,7 @@ order by day""",
 select conversion_name, case when event_time >= '{since}' then 1 else 0 end as is_now, count(*) as conversions,
     count(distinct user_id) as users, sum(value) as value
 from {marts}.conversions
-where event_time >= '{before}' and event_time < '{until}' and not is_bot
+where event_time >= '{before}' and event_time < '{until}' and not is_bot and not is_internal
 group by conversion_name, case when event_time >= '{since}' then 1 else 0 end
 order by conversion_name, is_now""",
     "pages": """
@@ -276,8 +276,8 @@ def plain(value: Any) -> Any:
     """A value as Python has it, whatever the client makes of numbers and times."""
     if isinstance(value, datetime):
         return utc(value)
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, Decimal | float):
+        return int(value) if value % 1 == 0 else float(value)
     return value
 
 
