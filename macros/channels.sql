@@ -107,14 +107,3 @@
         else 'Unassigned'
     end
 {%- endmacro %}
-
-
-{% macro is_bot(user_agent) -%}
-    {#- Cubot makes phones. -#}
-    {%- set text = dbt.replace('lower(' ~ user_agent ~ ')', "'cubot'", "''") -%}
-    {%- set found = [] -%}
-    {%- for word in var('bot_user_agents') -%}
-        {%- do found.append(text ~ ' like ' ~ dbt.string_literal('%' ~ dbt.escape_single_quotes(word | lower) ~ '%')) -%}
-    {%- endfor -%}
-    coalesce({{ found | join('\n            or ') or 'false' }}, false)
-{%- endmacro %}

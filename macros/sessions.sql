@@ -149,6 +149,7 @@
 left join {{ ref('int_sessions_of_people') }} as people on {{ events }}.full_session_id = people.full_session_id
 left join {{ ref('int_device_identities') }} as identities
     on {{ events }}.device_id = identities.device_id and {{ events }}.full_session_id is null
+    {{- with_internal_users('identities.user_id') }}
 {%- endmacro %}
 
 
@@ -156,7 +157,12 @@ left join {{ ref('int_device_identities') }} as identities
     {{ is_late_enough(events ~ '.event_time') }}
         and (
             people.full_session_id is not null
-            or ({{ events }}.full_session_id is null and not coalesce({{ events }}.is_bot, false))
+            or (
+                {{ events }}.full_session_id is null
+                and not coalesce({{ events }}.is_bot, false)
+                and not coalesce({{ events }}.is_internal, false)
+                and not {{ is_internal_user('identities.user_id', 'known_users.user_email') }}
+            )
         )
 {%- endmacro %}
 

@@ -883,6 +883,11 @@ CHANGED_VARS: Row = {
     "fullstory_org_id": "o-1-na1",
     "fullstory_replay_host": "app.eu1.fullstory.com",
     "grants": {"select": ["reporter"]},
+    "internal_traffic": {
+        "networks": ["10.1.16.0/20", "2001:db8:1::/48"],
+        "hosts": ["*.staging.example", "localhost"],
+        "users": ["it's eve", "@shop.example"],
+    },
     "max_active_gap_seconds": 7,
     "max_queue_age_hours": 1,
     "min_event_time": "2026-03-02 12:00:00",

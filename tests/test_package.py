@@ -58,6 +58,7 @@ HARSH_VARS: dict[str, Any] = {
     "fullstory_min_event_time": "2030-01-01 00:00:00",
     "fullstory_org_id": "o-1-na1",
     "fullstory_replay_host": "replay.example",
+    "internal_traffic": {"users": ["ann", "bob", "cat", "eve", "customer-1", "u1", "u2", "@shop.example"]},
     "max_active_gap_seconds": 0,
     "max_queue_age_hours": 0,
     "min_event_time": "2030-01-01 00:00:00",

@@ -102,6 +102,7 @@ select
     {{ page_value_id() | indent(4) }} as page_value_id,
     {{ element_value_id() | indent(4) }} as element_value_id,
     {{ is_bot('user_agent_raw_user_agent') }} as is_bot,
+    {{ is_internal('location_ip_address', 'url_host') }} as is_internal,
     '{{ invocation_id }}' as _invocation_id
 from paged
 {%- if is_incremental() %}

@@ -82,7 +82,8 @@ totals as (
         count(case when event_type = 'click' and fs_error_kind is not null then 1 end) as error_clicks,
         count(case when event_type = 'exception' then 1 end) as exceptions,
         count(case when event_type = 'crash' then 1 end) as crashes,
-        max(case when is_bot then 1 else 0 end) = 1 as is_bot
+        max(case when is_bot then 1 else 0 end) = 1 as is_bot,
+        max(case when is_internal then 1 else 0 end) = 1 as is_internal
     from viewed
     group by full_session_id, device_id, session_id
 ),
@@ -197,6 +198,7 @@ select
     totals.exceptions,
     totals.crashes,
     totals.is_bot,
+    totals.is_internal,
     '{{ invocation_id }}' as _invocation_id
 from sourced as totals
 inner join ranked as client_events

@@ -20,7 +20,9 @@ with touched as (
     inner join {{ ref('sessions') }} as sessions on conversions.user_id = sessions.user_id
     where
         not conversions.is_bot
+        and not conversions.is_internal
         and not sessions.is_bot
+        and not sessions.is_internal
         and (
             sessions.full_session_id = conversions.full_session_id
             or (

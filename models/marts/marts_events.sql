@@ -78,6 +78,9 @@ select
     {%- endfor %}
     {{ json_object('events.event_properties', 'user_properties') }} as user_properties,
     events.event_properties,
-    {{ is_bot(json_text('events.source_properties', 'user_agent.raw_user_agent')) }} as is_bot
+    {{ is_bot(json_text('events.source_properties', 'user_agent.raw_user_agent')) }} as is_bot,
+    {{ is_internal(
+        json_text('events.source_properties', 'location.ip_address'), json_text('events.source_properties', 'url.host')
+    ) }} as is_internal
 from events
 where {{ is_late_enough('events.event_time') }}

@@ -74,7 +74,8 @@ totals as (
         max(case when rank_from_first = 1 then last_{{ column }} end) as first_{{ column }},
         {%- endfor %}
         {{ total('engaged_time_millis') }} as total_engaged_time_millis,
-        min(case when is_bot then 1 else 0 end) = 1 as is_bot
+        min(case when is_bot then 1 else 0 end) = 1 as is_bot,
+        min(case when is_internal then 1 else 0 end) = 1 as is_internal
     from ranked
     group by user_id
 )

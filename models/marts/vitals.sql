@@ -50,6 +50,7 @@ measured as (
             {%- endfor %}
         )
         and not coalesce(sessions.is_bot, false)
+        and not coalesce(sessions.is_internal, false)
 ),
 
 named as (
