@@ -7,6 +7,7 @@ import random
 import re
 from collections import Counter, defaultdict
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -164,6 +165,7 @@ def expected(warehouse: Warehouse, has_rule: bool) -> Found:
                 "last_device_type": last.get("user_agent", {}).get("device"),
                 "last_country": last.get("location", {}).get("country"),
                 "is_bot": arrival["is_bot"] if session else False,
+                "is_internal": False,
             }
     return conversions, attributed(conversions, users, arrivals)
 
@@ -327,25 +329,34 @@ class ReturnedError(Exception):
     pass
 
 
-def counted(conversions: Any) -> list[Row]:
-    """What the macro makes of the var."""
+class Exceptions:
+    @staticmethod
+    def raise_compiler_error(said: str) -> None:
+        raise RefusedError(said)
 
-    class Exceptions:
-        @staticmethod
-        def raise_compiler_error(said: str) -> None:
-            raise RefusedError(said)
 
-    def give(value: Any) -> None:
-        raise ReturnedError(value)
+def give(value: Any) -> None:
+    raise ReturnedError(value)
 
+
+@cache
+def macros(file: str) -> jinja2.Template:
     env = jinja2.Environment(extensions=["jinja2.ext.do"])
-    env.globals |= {"exceptions": Exceptions, "return": give, "modules": {"re": re}, "var": lambda _: conversions}
-    source = (PROJECT / "macros" / "conversions.sql").read_text(encoding="utf-8")
+    env.globals |= {"exceptions": Exceptions, "return": give, "modules": {"re": re}}
+    return env.from_string((PROJECT / "macros" / file).read_text(encoding="utf-8"))
+
+
+def returned(file: str, macro: str, told: Any, *arguments: str) -> Any:
+    """What a macro returns, of a file whose one var is told."""
     try:
-        env.from_string(source).module.counted_conversions()  # type: ignore[attr-defined]
-    except ReturnedError as returned:
-        return returned.args[0]  # type: ignore[no-any-return]
+        getattr(macros(file).make_module({"var": lambda _: told}), macro)(*arguments)
+    except ReturnedError as error:
+        return error.args[0]
     raise AssertionError
+
+
+def counted(conversions: Any) -> list[Row]:
+    return returned("conversions.sql", "counted_conversions", conversions)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
