@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from conftest import AS_A_SYNC, HOUR, Warehouse, ndjson
 from oracle import Row
 
-HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "160"))
+HISTORIES = int(os.environ.get("HEADRACE_HISTORIES", "80"))
 SEED = int(os.environ.get("HEADRACE_SEED", "1"))
 ROUND = 250
 STEPS = 4

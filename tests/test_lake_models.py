@@ -132,6 +132,7 @@ def test_the_marts_of_a_folder_are_those_of_the_warehouse(delivered, tmp_path):
     assert [(until,)] == ask(lake.database, f"select max(updated_time) from '{delivered.files[1]}'")
 
 
+@pytest.mark.soak
 def test_the_marts_of_a_delta_table_are_those_of_the_warehouse(delivered, tmp_path):
     deltalake = pytest.importorskip("deltalake", reason="deltalake is not installed")
     table = tmp_path / "delta" / "events"
@@ -161,6 +162,7 @@ def s3(servers: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     yield ready(servers(S3), monkeypatch)
 
 
+@pytest.mark.soak
 def test_the_marts_of_a_bucket_are_those_of_the_warehouse(delivered, s3):
     for file, hour in zip(delivered.files, HOURS, strict=True):
         s3.client().put_file(str(file), f"{BUCKET}/{s3.feed}/events/{hour}/1.parquet")

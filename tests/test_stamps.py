@@ -309,6 +309,7 @@ def test_what_comes_again_keeps_its_stamps_and_a_re_created_file_is_stamped_anew
     ]
 
 
+@pytest.mark.soak
 def test_an_event_without_an_id_has_the_same_one_whatever_it_is_stamped_with(warehouse, tmp_path):
     feed, other = tmp_path / "feed", Warehouse(tmp_path / "other")
     put(feed, 1, event(None))
@@ -395,6 +396,7 @@ def test_the_lookups_keep_names_and_the_versions_say_what_was_active_when(wareho
     ]
 
 
+@pytest.mark.soak
 def test_git_tells_who_made_a_definition_and_when(warehouse, tmp_path):
     def commit(text: str, author: str, at: str) -> None:
         define(warehouse, text)
@@ -498,6 +500,7 @@ def test_defined_events_follow_an_element_also_where_the_feed_tells_its_own(ware
     assert stamps(warehouse)["told"] == ["cart", "theirs", "bought"]
 
 
+@pytest.mark.soak
 def test_what_is_defined_no_more_before_the_first_build_is_archived(warehouse, tmp_path):
     define(warehouse, DEFINED)
     put(tmp_path / "feed", 1, event("first"))

@@ -129,6 +129,7 @@ def put(folder: Path, name: str, rows: list[dict[str, Any]], hour: int) -> None:
 WAYS = ("in order", "backwards", "copied", "in three")
 
 
+@pytest.mark.soak
 def test_any_order_any_repetition_and_any_split_give_the_same_tables(warehouse: Warehouse, tmp_path: Path) -> None:
     """Four ways to deliver the same three hours, each for a device of its own, through the same three builds."""
     feed, copied, moved = (tmp_path / name for name in ("feed", "copied", "moved"))

@@ -218,6 +218,12 @@ def on(*names: str | pytest.ParameterSet) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("warehouse", names, indirect=True)
 
 
+BIGQUERY, SNOWFLAKE, REDSHIFT = (
+    pytest.param(name, marks=pytest.mark.soak) for name in ("bigquery", "snowflake", "redshift")
+)
+"""For what `make soak` alone runs on their stand-ins, on which a whole build takes minutes."""
+
+
 # --- what arrives --------------------------------------------------------------------------------------------------
 
 JSON_TEXTS = {
@@ -473,8 +479,6 @@ CONVERSIONS = [
 ALL_STEPS = "HEADRACE_ALL_STEPS" in os.environ
 """Whether a full refresh, a third hour and `definitions apply` are compared, too, as in `make soak`."""
 
-SLOW_BIGQUERY = pytest.param("bigquery", marks=pytest.mark.soak)
-"""A whole build on its stand-in, which takes minutes, and longer with each table."""
 
 LOST = ("int_parsed_events", "int_sessions", "int_page_views", "int_converting_events")
 """What a rebuild has to make anew."""
@@ -541,7 +545,7 @@ def on_duckdb(tmp_path_factory: pytest.TempPathFactory, shared_feed: Path) -> di
     return dict(steps(Remote(tmp_path_factory.mktemp("duckdb"), None), shared_feed))
 
 
-@on(SLOW_BIGQUERY, "snowflake", "redshift", "postgres", *(["live"] if LIVE else []))
+@on(BIGQUERY, SNOWFLAKE, "redshift", "postgres", *(["live"] if LIVE else []))
 def test_the_same_feed_gives_the_same_tables(
     warehouse: Remote,
     shared_feed: Path,
@@ -567,7 +571,7 @@ def test_the_same_feed_gives_the_same_tables(
         assert "PASS-THROUGH" not in warehouse.log.read_text()
 
 
-@on(SLOW_BIGQUERY, "snowflake", "redshift", "postgres")
+@on(BIGQUERY, SNOWFLAKE, REDSHIFT, "postgres")
 def test_the_report_has_the_same_figures(warehouse: Remote, tmp_path: Path) -> None:
     """Its whole page, without what says where and when it was written, and the queries, which name the schema."""
     (tmp_path / "duckdb").mkdir()
@@ -612,7 +616,7 @@ def test_a_stand_in_refuses_what_the_service_refuses(warehouse: Remote, sql: str
 # --- whatever a visitor sends ---------------------------------------------------------------------------------------
 
 
-@on(SLOW_BIGQUERY, "snowflake", "redshift", "postgres")
+@on(BIGQUERY, SNOWFLAKE, "redshift", "postgres")
 def test_each_column_is_right_or_null(warehouse: Remote, tmp_path: Path) -> None:
     """As on DuckDB (test_casts.py), and all tests of the data pass; the hour after it runs."""
     cases = {case.event_id: (case, row) for case, row in anything.cases()}
@@ -934,8 +938,15 @@ KILLS = [
 COMPLETE = "_dlt_load_id in (select load_id from {p}._dlt_loads where status = 0)"
 
 
-@pytest.mark.parametrize("point", KILLS)
-@on("bigquery", "snowflake", "postgres")
+@pytest.mark.parametrize(
+    ("warehouse", "point"),
+    [
+        pytest.param(name, point, marks=[pytest.mark.soak] * (name != "postgres" and point != KILLS[2]))
+        for name in ("bigquery", "snowflake", "postgres")
+        for point in KILLS
+    ],
+    indirect=["warehouse"],
+)
 def test_killed_at(warehouse: Remote, tmp_path: Path, point: str) -> None:
     """Two hours, killed in each at the same point: one goes on with the working folder, the other without."""
     warehouse.env["LOAD__WORKERS"] = "1"  # so that the jobs go in the order that the point asks for
@@ -973,7 +984,9 @@ KILLED_BUILDS = [
 ]
 
 
-@pytest.mark.parametrize("point", KILLED_BUILDS)
+@pytest.mark.parametrize(
+    "point", [KILLED_BUILDS[0], *(pytest.param(p, marks=pytest.mark.soak) for p in KILLED_BUILDS[1:])]
+)
 @on("postgres")
 def test_killed_in_a_build(
     warehouse: Remote, shared_feed: Path, on_duckdb: dict[str, dict[str, compare.Rows]], point: str
