@@ -149,7 +149,7 @@
 left join {{ ref('int_sessions_of_people') }} as people on {{ events }}.full_session_id = people.full_session_id
 left join {{ ref('int_device_identities') }} as identities
     on {{ events }}.device_id = identities.device_id and {{ events }}.full_session_id is null
-    {{- with_internal_users('identities.user_id') }}
+{{ with_internal_users('identities.user_id') }}
 {%- endmacro %}
 
 

@@ -102,7 +102,7 @@
 {% macro with_internal_users(user_id) -%}
     {#- Asked for whatever the var says, so that unit tests have the same inputs. -#}
     {%- set users = ref('int_users') -%}
-    {%- if internal_traffic('users') %}
-left join {{ users }} as known_users on {{ user_id }} = known_users.user_id
-    {%- endif %}
+    {%- if internal_traffic('users') -%}
+    left join {{ users }} as known_users on {{ user_id }} = known_users.user_id
+    {%- endif -%}
 {%- endmacro %}

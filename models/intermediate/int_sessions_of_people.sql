@@ -7,7 +7,7 @@ select
 from {{ ref('int_sessions') }} as sessions
 left join {{ ref('int_session_users') }} as session_users
     on sessions.full_session_id = session_users.full_session_id
-{{- with_internal_users('session_users.user_id') }}
+{{ with_internal_users('session_users.user_id') }}
 where
     not coalesce(sessions.is_bot, false)
     and not coalesce(sessions.is_internal, false)

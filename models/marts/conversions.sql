@@ -25,4 +25,4 @@ left join {{ ref('sessions') }} as sessions on conversions.full_session_id = ses
 -- What a server sends has no session: it is of whom its device last named.
 left join {{ ref('int_device_identities') }} as identities
     on conversions.device_id = identities.device_id and conversions.full_session_id is null
-    {{- with_internal_users('identities.user_id') }}
+{{ with_internal_users('identities.user_id') }}

@@ -114,8 +114,10 @@ select
     sessions.exceptions,
     sessions.crashes,
     sessions.is_bot,
-    coalesce(sessions.is_internal, false)
-        or {{ is_internal_user('sessions.user_id', 'users.user_email') }} as is_internal,
+    (
+        coalesce(sessions.is_internal, false)
+        or {{ is_internal_user('sessions.user_id', 'users.user_email') }}
+    ) as is_internal,
     {%- if conversions %}
     coalesce(converted.total_conversions, 0) as total_conversions,
     converted.conversion_value
