@@ -616,7 +616,7 @@ def test_a_stand_in_refuses_what_the_service_refuses(warehouse: Remote, sql: str
 # --- whatever a visitor sends ---------------------------------------------------------------------------------------
 
 
-@on(BIGQUERY, SNOWFLAKE, "redshift", "postgres")
+@on(BIGQUERY, SNOWFLAKE, REDSHIFT, "postgres")
 def test_each_column_is_right_or_null(warehouse: Remote, tmp_path: Path) -> None:
     """As on DuckDB (test_casts.py), and all tests of the data pass; the hour after it runs."""
     cases = {case.event_id: (case, row) for case, row in anything.cases()}
