@@ -809,7 +809,7 @@ def test_statements_share_a_connection_until_dlt_works(warehouse: Remote, feed: 
     assert warehouse.rows(open_ones) == [(0,)]
 
 
-@on("bigquery", "snowflake", "redshift", "postgres")
+@on(BIGQUERY, SNOWFLAKE, REDSHIFT, "postgres")
 def test_what_was_loaded_before_is_stamped_anew(warehouse: Remote, tmp_path: Path) -> None:
     feed = tmp_path / "feed"
     feed.mkdir()
@@ -874,7 +874,7 @@ def test_a_folder_gets_what_changed(warehouse: Remote, tmp_path: Path) -> None:
     assert (told["id"], told["name"], told["modified_time"]) == ("p1", "Cart", "2026-01-02T00:00:00.500000Z")
 
 
-@on("bigquery", "snowflake", "redshift", "postgres")
+@on("bigquery", "snowflake", REDSHIFT, "postgres")
 def test_definitions_of_today_name_what_was_there(
     warehouse: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
