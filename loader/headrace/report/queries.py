@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -277,7 +278,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return utc(value)
     if isinstance(value, Decimal | float):
-        return int(value) if value % 1 == 0 else float(value)
+        return int(value) if isfinite(value) and value == int(value) else float(value)
     return value
 
 
