@@ -80,11 +80,6 @@
 {%- endmacro %}
 
 
-{% macro text_literal(text) -%}
-    {{ dbt.string_literal(dbt.escape_single_quotes(text)) }}
-{%- endmacro %}
-
-
 {% macro conversion_names(conversions) -%}
     {%- for conversion in conversions -%}
     select {{ text_literal(conversion.name) }} as conversion_name

@@ -24,12 +24,17 @@
 {%- endmacro %}
 
 
+{% macro text_literal(text) -%}
+    {{ dbt.string_literal(dbt.escape_single_quotes(text)) }}
+{%- endmacro %}
+
+
 {% macro given_rows(types, common, rows) -%}
     {%- for row in rows -%}
     select
         {%- for name, data_type in types.items() %}
         {%- set value = row.get(name, common.get(name)) %}
-        {%- set literal = 'null' if value is none else dbt.string_literal(dbt.escape_single_quotes(value | string)) %}
+        {%- set literal = 'null' if value is none else text_literal(value | string) %}
         {{ parse_json(literal) if data_type == 'json' and value is not none
             else utc_or_cast(literal, warehouse_type(data_type)) }} as {{ name }}
         {{- ',' if not loop.last }}

@@ -130,7 +130,7 @@
 {% macro named_user(user_id) -%}
     {%- set nobody = ["''"] -%}
     {%- for id in var('nobody_ids') -%}
-        {%- do nobody.append(dbt.string_literal(dbt.escape_single_quotes(id | string | trim | lower))) -%}
+        {%- do nobody.append(text_literal(id | string | trim | lower)) -%}
     {%- endfor -%}
     {%- set id = without('lower(' ~ user_id ~ ')', ['^[[:space:]]+', '[[:space:]]+$']) -%}
     case when {{ id }} not in ({{ nobody | join(', ') }}) then {{ user_id }} end

@@ -5,7 +5,7 @@
     {%- set text = dbt.replace('lower(' ~ user_agent ~ ')', "'cubot'", "''") -%}
     {%- set found = [] -%}
     {%- for word in var('bot_user_agents') -%}
-        {%- do found.append(text ~ ' like ' ~ dbt.string_literal('%' ~ dbt.escape_single_quotes(word | lower) ~ '%')) -%}
+        {%- do found.append(text ~ ' like ' ~ text_literal('%' ~ word | lower ~ '%')) -%}
     {%- endfor -%}
     coalesce({{ found | join('\n            or ') or 'false' }}, false)
 {%- endmacro %}
@@ -51,25 +51,25 @@
 {% macro network_pattern(network) -%}
     {%- set address, _, bits = network.partition('/') -%}
     {%- set is_v4 = modules.re.fullmatch('([0-9]{1,3}[.]){3}[0-9]{1,3}', address) -%}
+    {%- set octets = address.split('.') | map('int') | list -%}
     {%- set size = (bits or ('32' if is_v4 else '128')) | int(-1) -%}
-    {%- set parts = [] -%}
-    {%- if is_v4 and 8 <= size <= 32 and address.split('.') | map('int') | max <= 255 -%}
-        {%- set octets = address.split('.') | map('int') | list -%}
-        {%- do parts.extend(octets[:size // 8]) -%}
+    {%- if is_v4 and 8 <= size <= 32 and octets | max <= 255 -%}
+        {%- set parts = octets[:size // 8] -%}
         {%- if size % 8 -%}
             {%- set count = 2 ** (8 - size % 8) -%}
             {%- set first = octets[size // 8] // count * count -%}
             {%- do parts.append('(' ~ range(first, first + count) | join('|') ~ ')') -%}
         {%- endif -%}
         {{ return(parts | join('[.]') ~ ('[.].*' if parts | length < 4 else '')) }}
-    {%- elif ':' in address and modules.re.fullmatch('[0-9a-f:]+', address) and size >= 16 and size % 16 == 0 -%}
+    {%- elif ':' in address and modules.re.fullmatch('[0-9a-f:]+', address) -%}
+        {%- set groups = [] -%}
         {%- for group in address.partition('::')[0].split(':')[:size // 16] if group.strip('0') -%}
-            {%- do parts.append('0*' ~ group.lstrip('0')) -%}
+            {%- do groups.append('0*' ~ group.lstrip('0')) -%}
         {%- endfor -%}
-        {%- if size == 128 -%}
+        {%- if size >= 16 and groups | length * 16 == size -%}
+            {{ return(groups | join(':') ~ (':.*' if size < 128 else '')) }}
+        {%- elif size == 128 -%}
             {{ return(address) }}
-        {%- elif parts | length == size // 16 -%}
-            {{ return(parts | join(':') ~ ':.*') }}
         {%- endif -%}
     {%- endif -%}
     {%- do exceptions.raise_compiler_error(
