@@ -891,7 +891,8 @@ def test_definitions_of_today_name_what_was_there(
     with connected(target, writes=True) as pipeline:
         matches.prepare(pipeline, target)
     relations = ["int_definition_values", "pages", "elements", "page_views", "events_by_definition", "analysis_events"]
-    warehouse.dbt("run", "--quiet", "--select", *(f"+{name}" for name in relations))
+    kinds = ("--resource-type", "model", "--resource-type", "seed")
+    warehouse.dbt("build", "--quiet", *kinds, "--select", *(f"+{name}" for name in relations))
     pages = "select page_id, views, entries, exits from {p}_marts.pages where page_id in ('cart', 'shop.example/p/:id')"
     elements = "select element_definition_id, clicks from {p}_marts.elements where element_definition_id like '%button'"
     facts = (

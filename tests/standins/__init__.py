@@ -6,6 +6,7 @@ wrong is in tests/standins/README.md.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -264,17 +265,20 @@ def environment(
     """The programs of a virtual environment with these packages, `more` without its own needs."""
     where = ENVIRONMENTS / name
     stamp, wanted = where / "requirements.txt", "\n".join((*requirements, *more))
-    if not stamp.exists() or stamp.read_text() != wanted:
-        shutil.rmtree(where, ignore_errors=True)
-        if python:
-            subprocess.run([python, "-m", "venv", where], check=True)
-        else:
-            venv.create(where, with_pip=True)
-        pip = [where / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *requirements], check=True, stdout=sys.stderr)
-        if more:
-            subprocess.run([*pip, "--no-deps", *more], check=True, stdout=sys.stderr)
-        stamp.write_text(wanted)
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    with (ENVIRONMENTS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two workers may want it at once
+        if not stamp.exists() or stamp.read_text() != wanted:
+            shutil.rmtree(where, ignore_errors=True)
+            if python:
+                subprocess.run([python, "-m", "venv", where], check=True)
+            else:
+                venv.create(where, with_pip=True)
+            pip = [where / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, *requirements], check=True, stdout=sys.stderr)
+            if more:
+                subprocess.run([*pip, "--no-deps", *more], check=True, stdout=sys.stderr)
+            stamp.write_text(wanted)
     return where / "bin"
 
 
