@@ -1,21 +1,27 @@
 {# What counts as a conversion, as the var conversions says it. #}
 
 {% macro counted_conversions() -%}
-    {%- set told = var('conversions') or [] -%}
-    {%- set example = '[{name: Order, event_name: Order Completed, value: order.total}]' -%}
+    {{ return(what_counts(
+        'conversions', var('conversions') or [],
+        ['name', 'event_type', 'event_name', 'event_definition', 'page', 'value'],
+        '[{name: Order, event_name: Order Completed, value: order.total}]',
+    )) }}
+{%- endmacro %}
+
+
+{% macro what_counts(place, told, keys, example) -%}
     {%- if told is string or told is mapping or told is not sequence -%}
-        {%- do exceptions.raise_compiler_error('conversions is a list, such as ' ~ example ~ ', not ' ~ told) -%}
+        {%- do exceptions.raise_compiler_error(place ~ ' is a list, such as ' ~ example ~ ', not ' ~ told) -%}
     {%- endif -%}
-    {%- set keys = ['name', 'event_type', 'event_name', 'event_definition', 'page', 'value'] -%}
     {%- set found = {} -%}
     {%- for entry in told -%}
         {%- if entry is not mapping -%}
             {%- do exceptions.raise_compiler_error(
-                'conversions: each entry is a mapping, as in ' ~ example ~ ', not ' ~ entry
+                place ~ ': each entry is a mapping, as in ' ~ example ~ ', not ' ~ entry
             ) -%}
         {%- endif -%}
         {%- for key in entry if key not in keys -%}
-            {%- do refuse_conversion(entry, 'has the key ' ~ key ~ '; known are ' ~ keys | join(', ')) -%}
+            {%- do refuse_conversion(place, entry, 'has the key ' ~ key ~ '; known are ' ~ keys | join(', ')) -%}
         {%- endfor -%}
         {%- set conversion = {} -%}
         {%- for key in keys -%}
@@ -23,40 +29,40 @@
             {%- if text is none -%}
                 {%- do conversion.update({key: none}) -%}
             {%- elif text is boolean or not (text is string or text is number) or text | string | trim == '' -%}
-                {%- do refuse_conversion(entry, key ~ ' is a text, not ' ~ text) -%}
+                {%- do refuse_conversion(place, entry, key ~ ' is a text, not ' ~ text) -%}
             {%- elif '\\' in text | string or '\n' in text | string -%}
-                {%- do refuse_conversion(entry, key ~ ' has a backslash or a line break: write it without') -%}
+                {%- do refuse_conversion(place, entry, key ~ ' has a backslash or a line break: write it without') -%}
             {%- else -%}
                 {%- do conversion.update({key: text | string}) -%}
             {%- endif -%}
         {%- endfor -%}
         {%- if conversion.name is none -%}
-            {%- do refuse_conversion(entry, 'needs a name') -%}
+            {%- do refuse_conversion(place, entry, 'needs a name') -%}
         {%- elif conversion.name in found -%}
-            {%- do refuse_conversion(entry, 'is there twice: give each a name of its own') -%}
+            {%- do refuse_conversion(place, entry, 'is there twice: give each a name of its own') -%}
         {%- elif not (conversion.event_type or conversion.event_name or conversion.event_definition or conversion.page) -%}
             {%- do refuse_conversion(
-                entry, 'says not what counts: write event_name, event_type, event_definition or page'
+                place, entry, 'says not what counts: write event_name, event_type, event_definition or page'
             ) -%}
         {%- elif conversion.page and conversion.event_name -%}
             {%- do refuse_conversion(
-                entry, 'page counts views of a page, which have no event_name: leave out one of them'
+                place, entry, 'page counts views of a page, which have no event_name: leave out one of them'
             ) -%}
         {%- elif conversion.page and conversion.event_type not in (none, 'page_view', 'navigate') -%}
             {%- do refuse_conversion(
-                entry, 'page counts views of a page: leave out the event_type ' ~ conversion.event_type
+                place, entry, 'page counts views of a page: leave out the event_type ' ~ conversion.event_type
             ) -%}
         {%- elif conversion.event_name and conversion.event_type not in (none, 'custom') -%}
             {%- do refuse_conversion(
-                entry, 'event_name is the name of a custom event: leave out the event_type ' ~ conversion.event_type
+                place, entry, 'event_name is the name of a custom event: leave out the event_type ' ~ conversion.event_type
             ) -%}
         {%- elif conversion.value and (conversion.page or conversion.event_type not in (none, 'custom')) -%}
             {%- do refuse_conversion(
-                entry, 'only custom events have properties of their own: leave out value, or count them by event_name'
+                place, entry, 'only custom events have properties of their own: leave out value, or count them by event_name'
             ) -%}
         {%- elif conversion.value and not modules.re.fullmatch('[^".\']+([.][^".\']+)*', conversion.value) -%}
             {%- do refuse_conversion(
-                entry, 'value is the path of a property by dots, such as order.total, not ' ~ conversion.value
+                place, entry, 'value is the path of a property by dots, such as order.total, not ' ~ conversion.value
             ) -%}
         {%- endif -%}
         {%- do found.update({conversion.name: conversion}) -%}
@@ -65,15 +71,15 @@
 {%- endmacro %}
 
 
-{% macro refuse_conversion(entry, why) -%}
+{% macro refuse_conversion(place, entry, why) -%}
     {%- set name = entry.get('name') -%}
-    {%- do exceptions.raise_compiler_error('conversions: ' ~ (entry if name is none else name) ~ ': ' ~ why) -%}
+    {%- do exceptions.raise_compiler_error(place ~ ': ' ~ (entry if name is none else name) ~ ': ' ~ why) -%}
 {%- endmacro %}
 
 
-{% macro conversions_of_events() -%}
+{% macro conversions_of_events(conversions) -%}
     {%- set found = [] -%}
-    {%- for conversion in counted_conversions() if conversion.event_definition or not conversion.page -%}
+    {%- for conversion in conversions if conversion.event_definition or not conversion.page -%}
         {%- do found.append(conversion) -%}
     {%- endfor -%}
     {{ return(found) }}
@@ -150,4 +156,52 @@
         ) -%}
     {%- endif -%}
     {{ conditions | join(' and ') }}
+{%- endmacro %}
+
+
+{% macro other_event_definitions() -%}
+select
+    events.event_id,
+    {{ json_item() }} as event_definition_id
+from events
+{{ json_items('events', 'additional_event_definition_ids') }}
+{%- endmacro %}
+
+
+{# What is a view of which page follows the definitions, so that nothing of it is stored. #}
+{% macro named_page_views(page_views) -%}
+select
+    views.event_id,
+    views.start_time,
+    views.full_session_id,
+    views.is_estimated,
+    coalesce(
+        {{ current_page_definition_id('views') | indent(8) }},
+        {{ page_by_rule() }},
+        views.undefined_page_id
+    ) as page_id,
+    coalesce(definitions.name, views.page_name) as page_name
+from {{ page_views }} as views
+{{ with_page('views') }}
+left join {{ ref('page_definitions') }} as definitions
+    on {{ current_page_definition_id('views') | indent(8) }} = definitions.id
+{%- endmacro %}
+
+
+{% macro is_any_view(conversions, converting_events) -%}
+    {%- for conversion in conversions %}
+    {%- set name, page = text_literal(conversion.name), text_literal(conversion.page) %}
+    {{ 'or ' if not loop.first }}(
+        names.conversion_name = {{ name }}
+        and (views.page_id = {{ page }} or views.page_name = {{ page }})
+        {%- if conversion.event_type %}
+        and {{ 'not ' if conversion.event_type == 'page_view' }}views.is_estimated
+        {%- endif %}
+        {%- if conversion.event_definition %}
+        and views.event_id in (
+            select defined.event_id from {{ converting_events }} as defined where defined.conversion_name = {{ name }}
+        )
+        {%- endif %}
+    )
+    {%- endfor %}
 {%- endmacro %}

@@ -9,8 +9,10 @@ from collections import Counter, defaultdict
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
+from unittest.mock import patch
 
 import jinja2
+import jinja2.runtime
 import oracle
 import pytest
 import test_channels
@@ -339,24 +341,32 @@ def give(value: Any) -> None:
     raise ReturnedError(value)
 
 
-@cache
-def macros(file: str) -> jinja2.Template:
-    env = jinja2.Environment(extensions=["jinja2.ext.do"])
-    env.globals |= {"exceptions": Exceptions, "return": give, "modules": {"re": re}}
-    return env.from_string((PROJECT / "macros" / file).read_text(encoding="utf-8"))
+INVOKE = jinja2.runtime.Macro._invoke
 
 
-def returned(file: str, macro: str, told: Any, *arguments: str) -> Any:
-    """What a macro returns, of a file whose one var is told."""
+def invoke(macro: jinja2.runtime.Macro, arguments: list[Any], autoescape: bool) -> Any:
+    """What a macro returns, as dbt does it, else its text."""
     try:
-        getattr(macros(file).make_module({"var": lambda _: told}), macro)(*arguments)
+        return INVOKE(macro, arguments, autoescape)
     except ReturnedError as error:
         return error.args[0]
-    raise AssertionError
+
+
+@cache
+def macros(*files: str) -> jinja2.Template:
+    env = jinja2.Environment(extensions=["jinja2.ext.do"])
+    env.globals |= {"exceptions": Exceptions, "return": give, "modules": {"re": re}}
+    return env.from_string("".join((PROJECT / "macros" / file).read_text(encoding="utf-8") for file in files))
+
+
+def returned(files: tuple[str, ...], macro: str, told: Any, *arguments: str) -> Any:
+    """What a macro returns, of files whose one var is told."""
+    with patch.object(jinja2.runtime.Macro, "_invoke", invoke):
+        return getattr(macros(*files).make_module({"var": lambda _: told}), macro)(*arguments)
 
 
 def counted(conversions: Any) -> list[Row]:
-    return returned("conversions.sql", "counted_conversions", conversions)  # type: ignore[no-any-return]
+    return returned(("conversions.sql",), "counted_conversions", conversions)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(

@@ -871,6 +871,16 @@ CHANGED_VARS: Row = {
         {"name": "Clicked", "event_type": "click"},
         {"name": "Thanks", "page": "Thank you", "event_type": "page_view", "event_definition": "dear"},
     ],
+    "own_columns": {
+        "sessions": [
+            {"name": "plan", "data_type": "varchar", "user_property": "plan"},
+            {"name": "baskets", "data_type": "double", "sum": "basket_total", "where": "event_type = 'click'"},
+        ],
+        "page_views": [{"name": "channel", "data_type": "varchar", "session": "channel"}],
+        "users": [{"name": "plan", "data_type": "varchar", "last": "plan"}],
+    },
+    "funnels": [{"name": "It's", "within": "1 day", "steps": [{"name": "C", "event_type": "click"}]}],
+    "retentions": [{"name": "All", "period": "week"}],
     "touch_lookback_days": 7,
     "definitions_as_of": "stamped",
     "event_catalogue_additions": {

@@ -48,6 +48,13 @@ class Own:
 HARSH_VARS: dict[str, Any] = {
     "bot_user_agents": ["mozilla"],
     "conversions": [{"name": "Seen by nobody", "event_type": "custom"}],
+    "funnels": [{"name": "Of none", "within": "1 second", "steps": [{"name": "C", "event_type": "custom"}]}],
+    "retentions": [{"name": "Of none", "period": "day", "start": {"event_type": "custom"}}],
+    "own_columns": {
+        "sessions": [{"name": "mine", "data_type": "varchar", "last": "event_type"}],
+        "page_views": [{"name": "mine", "data_type": "varchar", "last": "event_type"}],
+        "users": [{"name": "mine", "data_type": "varchar", "last": "mine"}],
+    },
     "touch_lookback_days": 0,
     "event_catalogue_additions": {
         "click": [{"name": "basket_total", "data_type": "double", "description": "Its total."}],

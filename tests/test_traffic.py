@@ -17,7 +17,7 @@ __all__ = ["warehouse"]
 
 
 def is_in(address: object, network: object) -> bool:
-    return re.fullmatch(returned("traffic.sql", "network_pattern", None, str(network)), str(address)) is not None
+    return re.fullmatch(returned(("traffic.sql",), "network_pattern", None, str(network)), str(address)) is not None
 
 
 @settings(deadline=None)
@@ -50,7 +50,7 @@ def test_a_network_of_groups_has_its_addresses(groups: list[int], count: int, ot
 )  # fmt: skip
 def test_what_is_no_network_is_said(network: str) -> None:
     with pytest.raises(RefusedError, match=re.escape(f"internal_traffic: {network} is no network")):
-        returned("traffic.sql", "network_pattern", None, network)
+        returned(("traffic.sql",), "network_pattern", None, network)
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_what_is_no_network_is_said(network: str) -> None:
 )
 def test_what_is_wrong_is_said(told: Any, said: str) -> None:
     with pytest.raises(RefusedError, match=re.escape(said)):
-        returned("traffic.sql", "internal_traffic", told, "hosts")
+        returned(("traffic.sql",), "internal_traffic", told, "hosts")
 
 
 def test_lists_are_taken_in_whatever_letters() -> None:
-    assert returned("traffic.sql", "internal_traffic", {"users": [" Ann ", 7]}, "users") == ["ann", "7"]
-    assert returned("traffic.sql", "internal_traffic", {"users": ["a"]}, "hosts") == []
-    assert returned("traffic.sql", "internal_traffic", None, "users") == []
+    assert returned(("traffic.sql",), "internal_traffic", {"users": [" Ann ", 7]}, "users") == ["ann", "7"]
+    assert returned(("traffic.sql",), "internal_traffic", {"users": ["a"]}, "hosts") == []
+    assert returned(("traffic.sql",), "internal_traffic", None, "users") == []
 
 
 def internal(**told: list[str]) -> tuple[str, str]:

@@ -32,23 +32,8 @@ names as (
     {{ conversion_names(of_pages) | indent(4) }}
 ),
 
--- What is a view of which page follows the definitions, so that nothing of it is stored.
 views as (
-    select
-        views.event_id,
-        views.start_time,
-        views.full_session_id,
-        views.is_estimated,
-        coalesce(
-            {{ current_page_definition_id('views') | indent(12) }},
-            {{ page_by_rule() }},
-            views.undefined_page_id
-        ) as page_id,
-        coalesce(definitions.name, views.page_name) as page_name
-    from {{ page_views }} as views
-    {{ with_page('views') | indent(4) }}
-    left join {{ ref('page_definitions') }} as definitions
-        on {{ current_page_definition_id('views') | indent(12) }} = definitions.id
+    {{ named_page_views(page_views) | indent(4) }}
 )
 {%- endif %}
 
@@ -78,19 +63,5 @@ select
 from views
 cross join names
 where
-    {%- for conversion in of_pages %}
-    {%- set name, page = text_literal(conversion.name), text_literal(conversion.page) %}
-    {{ 'or ' if not loop.first }}(
-        names.conversion_name = {{ name }}
-        and (views.page_id = {{ page }} or views.page_name = {{ page }})
-        {%- if conversion.event_type %}
-        and {{ 'not ' if conversion.event_type == 'page_view' }}views.is_estimated
-        {%- endif %}
-        {%- if conversion.event_definition %}
-        and views.event_id in (
-            select defined.event_id from {{ converting_events }} as defined where defined.conversion_name = {{ name }}
-        )
-        {%- endif %}
-    )
-    {%- endfor %}
+    {{- is_any_view(of_pages, converting_events) }}
 {%- endif %}

@@ -8,7 +8,7 @@
 {#- Of an event alone, so that what an hour did not bring is not read again. -#}
 {%- do ref('touched') -%}
 {%- set event_batch = ref('event_batch') -%}
-{%- set conversions = conversions_of_events() %}
+{%- set conversions = conversions_of_events(counted_conversions()) %}
 
 with events as (
     select parsed.*
@@ -32,11 +32,7 @@ names as (
 {%- if conversions | selectattr('event_definition') | list %},
 
 others as (
-    select
-        events.event_id,
-        {{ json_item() }} as event_definition_id
-    from events
-    {{ json_items('events', 'additional_event_definition_ids') | indent(4) }}
+    {{ other_event_definitions() | indent(4) }}
 )
 {%- endif %}
 

@@ -12,7 +12,8 @@
 ] -%}
 {%- set in_order = 'order by start_time, event_time nulls last, processed_time nulls last, event_id' -%}
 {%- set pause = elapsed('event_time', 'next_active_time', 'millisecond') -%}
-{%- set duration = elapsed('start_time', 'last_moment', 'millisecond') %}
+{%- set duration = elapsed('start_time', 'last_moment', 'millisecond') -%}
+{%- set own = taken(own_columns('page_views', also='session')) %}
 
 with live_events as (
     {{ live_events() }}
@@ -40,6 +41,9 @@ parsed as (
         active_duration_millis,
         inactive_duration_millis,
         max_scroll_depth,
+        {%- for column in own %}
+        {{ own_value(column) | indent(4) }},
+        {%- endfor %}
         -- What a page does by itself is no sign that somebody is there.
         case
             when event_type in (
@@ -74,6 +78,7 @@ ordered as (
 paused as (
     select
         ordered.*,
+        {{- own_ranks(own, 'full_session_id, view_number', ['event_time', 'processed_time'], 'event_id') }}
         case when is_active = 1 then {{ pause }} end as pause_millis
     from ordered
     where view_number > 0
@@ -85,6 +90,9 @@ viewed as (
         view_number,
         {%- for column in of_view %}
         max(case when is_page_view then {{ column }} end) as {{ column }},
+        {%- endfor %}
+        {%- for column in own %}
+        {{ own_total(column) | indent(4) }},
         {%- endfor %}
         lead(min(start_time)) over (
             partition by full_session_id
@@ -144,5 +152,8 @@ select
     ) as next_{{ column }},
     {%- endfor %}
     is_estimated,
+    {%- for column in own %}
+    {{ column.name }},
+    {%- endfor %}
     '{{ invocation_id }}' as _invocation_id
 from timed

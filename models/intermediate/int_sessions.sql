@@ -6,7 +6,8 @@
 ) }}
 
 {#- All that its first and last page may be named by, so that definitions of any day name them when it is read. -#}
-{%- set named_by = ['page_definition_id', 'undefined_page_id', 'page_value_id'] %}
+{%- set named_by = ['page_definition_id', 'undefined_page_id', 'page_value_id'] -%}
+{%- set own = taken(own_columns('sessions', also='user_property')) %}
 
 with live_events as (
     {{ live_events() }}
@@ -15,6 +16,9 @@ with live_events as (
 ranked as (
     select
         live_events.*,
+        {%- for column in own %}
+        {{ own_value(column) | indent(4) }},
+        {%- endfor %}
         {{ is_page_view() | indent(8) }} as is_page_view,
         {{ view_time('start_time') | indent(8) }} as view_start_time,
         {{ from_last('full_session_id') }} as rank_from_last,
@@ -43,6 +47,7 @@ viewed as (
                 event_id {{ direction }}
         ) as rank_from_{{ place }}_view,
         {%- endfor %}
+        {{- own_ranks(own, 'full_session_id', ['event_time', 'processed_time'], 'event_id') }}
         ranked.*
     from ranked
 ),
@@ -83,6 +88,9 @@ totals as (
         count(case when event_type = 'exception' then 1 end) as exceptions,
         count(case when event_type = 'crash' then 1 end) as crashes,
         max(case when is_bot then 1 else 0 end) = 1 as is_bot,
+        {%- for column in own %}
+        {{ own_total(column) | indent(4) }},
+        {%- endfor %}
         max(case when is_internal then 1 else 0 end) = 1 as is_internal
     from viewed
     group by full_session_id, device_id, session_id
@@ -198,6 +206,9 @@ select
     totals.exceptions,
     totals.crashes,
     totals.is_bot,
+    {%- for column in own %}
+    totals.{{ column.name }},
+    {%- endfor %}
     totals.is_internal,
     '{{ invocation_id }}' as _invocation_id
 from sourced as totals

@@ -31,6 +31,9 @@ select
     views.inactive_duration_millis,
     views.max_scroll_depth,
     coalesce(views.next_definition_id, views.next_page_by_rule, views.next_undefined_page_id) as next_page_id,
+    {%- for column in own_columns('page_views', also='session') %}
+    {{ 'sessions.' ~ column.of if column.take == 'session' else 'views.' ~ column.name }} as {{ column.name }},
+    {%- endfor %}
     views.is_estimated
 from views
 inner join {{ ref('sessions') }} as sessions on views.full_session_id = sessions.full_session_id

@@ -118,6 +118,14 @@ select
         coalesce(sessions.is_internal, false)
         or {{ is_internal_user('sessions.user_id', 'users.user_email') }}
     ) as is_internal,
+    {%- for column in own_columns('sessions', also='user_property') %}
+    {%- if column.take == 'user_property' %}
+    {{ inner_property('users.user_properties', {'name': column.of, 'data_type': column.data_type}) | trim }}
+        as {{ column.name }},
+    {%- else %}
+    sessions.{{ column.name }},
+    {%- endif %}
+    {%- endfor %}
     {%- if conversions %}
     coalesce(converted.total_conversions, 0) as total_conversions,
     converted.conversion_value

@@ -9,6 +9,7 @@
     'device_type', 'operating_system', 'browser', 'country', 'region', 'city',
 ] -%}
 {%- set conversions = counted_conversions() -%}
+{%- set own = own_columns('users') -%}
 {%- set int_conversions, identities = ref('int_conversions'), ref('int_device_identities') -%}
 {%- set is_touch -%}
     touch_rank = 1
@@ -28,9 +29,21 @@ with ranked as (
             partition by user_id
             order by case when channel = 'Direct' then 1 else 0 end, end_time desc nulls last, full_session_id desc
         ) as touch_rank,
+        {%- for column in own %}
+        {{ own_value(column) | indent(4) }},
+        {%- endfor %}
         max(start_time) over (partition by user_id) as last_start_time
     from {{ ref('sessions') }} as sessions
 ),
+{%- if own %}
+
+ordered as (
+    select
+        {{- own_ranks(own, 'user_id', ['start_time'], 'full_session_id') }}
+        ranked.*
+    from ranked
+),
+{%- endif %}
 
 days as (
     select
@@ -75,8 +88,11 @@ totals as (
         {%- endfor %}
         {{ total('engaged_time_millis') }} as total_engaged_time_millis,
         min(case when is_bot then 1 else 0 end) = 1 as is_bot,
+        {%- for column in own %}
+        {{ own_total(column) | indent(4) }},
+        {%- endfor %}
         min(case when is_internal then 1 else 0 end) = 1 as is_internal
-    from ranked
+    from {{ 'ordered' if own else 'ranked' }}
     group by user_id
 )
 {%- if conversions %},
