@@ -114,11 +114,11 @@ AS_A_SYNC = ("--profiles-dir", ".headrace", "--profile", "headrace", "--target",
 """What a sync tells dbt, which parses the whole project again when it is told otherwise."""
 
 
-def leave_out(project: Path, *unbuilt: str) -> None:
-    """Have dbt build all but these in a project, unless it is told otherwise, as it is by a sync."""
+def leave_out(project: Path, *unbuilt: str, selector: str = OWN_SELECTOR) -> None:
+    """Have dbt build all but these in a project, unless it is told otherwise, as it is by a sync for its own selector."""
     excluded = [dict(zip(("method", "value"), one.split(":"), strict=True)) for one in unbuilt]
     definition = {"union": [{"method": "fqn", "value": "*"}, {"exclude": excluded}]}
-    selectors = {"selectors": [{"name": OWN_SELECTOR, "default": True, "definition": definition}]}
+    selectors = {"selectors": [{"name": selector, "default": True, "definition": definition}]}
     (project / "selectors.yml").unlink(missing_ok=True)
     (project / "selectors.yml").write_text(yaml.safe_dump(selectors))
 

@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 import pytest
 import standins
 import yaml
-from conftest import HOUR, PROJECT, TESTS, UNREAD, Warehouse, event, leave_out, leave_out_what_users_do, ndjson
+from conftest import HOUR, PROJECT, TESTS, Warehouse, event, leave_out, leave_out_what_users_do, ndjson
 from standins import StandIn
 from test_channels import PAGES, REFERRERS
 from test_pages import URLS
@@ -884,7 +884,8 @@ def test_what_was_loaded_before_is_stamped_anew(warehouse: Remote, tmp_path: Pat
 
 @on("bigquery", "snowflake", "redshift", "postgres")
 def test_a_folder_gets_what_changed(warehouse: Remote, tmp_path: Path) -> None:
-    leave_out(warehouse.project, *(f"path:models/{layer}" for layer in ("intermediate", "analysis", "marts")), TESTS)
+    layers = (f"path:models/{layer}" for layer in ("intermediate", "analysis", "marts"))
+    leave_out(warehouse.project, *layers, TESTS, "resource_type:unit_test", selector="events")
     feed, store = tmp_path / "feed", tmp_path / "store"
     feed.mkdir()
     late, untimed = {"event_time": "2026-03-01T23:59:59.999999Z"}, {"event_time": None, "session_id": None}
