@@ -115,7 +115,7 @@ AS_A_SYNC = ("--profiles-dir", ".headrace", "--profile", "headrace", "--target",
 
 
 def leave_out(project: Path, *unbuilt: str, selector: str = OWN_SELECTOR) -> None:
-    """Have dbt build all but these in a project, unless it is told otherwise, as it is by a sync for its own selector."""
+    """Have dbt build all but these in a project, unless it is told otherwise, as a sync does for its own selector."""
     excluded = [dict(zip(("method", "value"), one.split(":"), strict=True)) for one in unbuilt]
     definition = {"union": [{"method": "fqn", "value": "*"}, {"exclude": excluded}]}
     selectors = {"selectors": [{"name": selector, "default": True, "definition": definition}]}
