@@ -882,7 +882,7 @@ def test_what_was_loaded_before_is_stamped_anew(warehouse: Remote, tmp_path: Pat
     )
 
 
-@on("bigquery", "snowflake", "redshift", "postgres")
+@on(BIGQUERY, SNOWFLAKE, REDSHIFT, "postgres")
 def test_a_folder_gets_what_changed(warehouse: Remote, tmp_path: Path) -> None:
     views = ("path:models/analysis", "path:models/marts")
     leave_out(warehouse.project, *views, TESTS, "resource_type:unit_test", selector="tables")
