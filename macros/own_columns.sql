@@ -37,6 +37,10 @@
             {%- set wrong.why = 'is a count: write data_type: bigint' -%}
         {%- elif says[0] == 'sum' and entry.data_type not in ('bigint', 'double') -%}
             {%- set wrong.why = 'is a sum: write data_type: bigint or double' -%}
+        {%- elif says[0] == 'user_property' and not modules.re.fullmatch('[^".\']+([.][^".\']+)*', entry.user_property) -%}
+            {%- set wrong.why = 'needs the path of a property by dots, such as account.plan, not ' ~ entry.user_property -%}
+        {%- elif says[0] == 'session' and not modules.re.fullmatch('[a-z_][a-z0-9_]*', entry.session) -%}
+            {%- set wrong.why = 'needs a column of sessions, such as channel, not ' ~ entry.session -%}
         {%- elif 'where' in entry and (says[0] in ('count', also) or entry.where is not string) -%}
             {%- set wrong.why = 'has a where, a condition for first, last, min, max and sum alone' -%}
         {%- endif -%}

@@ -18,7 +18,7 @@ from test_models import Row, Warehouse, event, nulled
 
 MARTS = {
     "pages_daily": ("day", "page_id"),
-    "vitals": ("day", "page_id", "device_type", "country", "vital"),
+    "vitals": ("day", "page_id", "device_type", "browser", "country", "vital"),
     "errors": ("kind", "message", "source_file"),
     "errors_daily": ("day", "kind", "message", "source_file"),
     "stability_daily": ("day", "platform"),
@@ -27,6 +27,7 @@ MARTS = {
     "elements_daily": ("day", "element_definition_id", "raw_selector", "text"),
     "screens_daily": ("day", "screen_id"),
     "custom_events_daily": ("day", "event_name"),
+    "monthly_events": ("month", "event_type"),
 }
 """Each with its key."""
 DAYS = (0, 0, 1, 2, 6, 7, 8, 9, 27, 28, 29, 30, 35, 36, 58, 64)
@@ -100,6 +101,7 @@ def session(rng: random.Random, device: int, number: int, begin: datetime) -> li
     ]  # fmt: skip
     rows: list[Row] = []
     agent = {"raw_user_agent": BOT if is_bot else PERSON, "device": rng.choice(["Desktop", "Mobile"])}
+    agent |= {"browser": "Firefox"} if number % 2 else {}
     source: Row = {"user_agent": agent, "location": {"country": rng.choice(["DE", "US"])}}
     time = begin
 
@@ -396,7 +398,8 @@ def vitals(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
                 value = row["event_properties"].get(vital)
                 if row["event_type"] == event_type and value is not None:
                     source = row["source_properties"]
-                    place = (source["user_agent"]["device"], source["location"]["country"], vital)
+                    agent, country = source["user_agent"], source["location"]["country"]
+                    place = (agent["device"], agent.get("browser"), country, vital)
                     measured[local(row["event_time"]), page_of(row, session), *place].append(value)
     found = {}
     for key, values in measured.items():
@@ -547,6 +550,35 @@ def custom_events(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
     }
 
 
+def monthly_events(rows: list[Row]) -> dict[tuple[Any, ...], Row]:
+    owner = owners(rows)
+    happened = defaultdict(list)
+    for event_type in {row["event_type"] for row in rows} - {None}:
+        for row in of_people(rows, event_type):
+            happened[local(row["event_time"]).replace(day=1), event_type].append(owner(row))
+    months = sorted({month for month, _ in happened})
+    assert len(months) == 3
+    found = {}
+    for month in months:
+        for event_type in {event_type for _, event_type in happened}:
+            before = [set(happened.get((one, event_type), [])) for one in months if one < month]
+            users, last, ever = (
+                set(happened.get((month, event_type), [])),
+                (before or [set()])[-1],
+                set().union(*before),
+            )
+            if users or last:
+                found[month, event_type] = {
+                    "events": len(happened.get((month, event_type), [])),
+                    "users": len(users),
+                    "new_users": len(users - ever),
+                    "returning_users": len(users & last),
+                    "resurrected_users": len(users & ever - last),
+                    "churned_users": len(last - users),
+                }
+    return found
+
+
 ORACLES: dict[str, Callable[[list[Row]], dict[tuple[Any, ...], Row]]] = {
     "pages_daily": pages_by_day,
     "vitals": vitals,
@@ -558,6 +590,7 @@ ORACLES: dict[str, Callable[[list[Row]], dict[tuple[Any, ...], Row]]] = {
     "elements_daily": elements_by_day,
     "screens_daily": screens_by_day,
     "custom_events_daily": custom_events,
+    "monthly_events": monthly_events,
 }
 
 

@@ -67,7 +67,7 @@ RENEWED = {
     "product_marts.page_views": "event_id",
     "product_marts.daily_metrics": "day",
     "product_marts.pages_daily": "day, page_id",
-    "product_marts.vitals": "day, page_id, vital, device_type, country",
+    "product_marts.vitals": "day, page_id, vital, device_type, browser, country",
     "product_marts.errors": "error_id",
     "product_marts.errors_daily": "day, error_id",
     "product_marts.stability_daily": "day, platform",

@@ -197,12 +197,16 @@ COUNT = {"name": "n", "data_type": "bigint", "count": "1 = 1"}
         ({"sessions": [{"name": "n", "data_type": "bigint"}]}, "n needs one of first, last, min, max, sum, count"),
         ({"sessions": [{**COUNT, "sum": "view_id"}]}, "n needs one of first, last, min, max, sum, count"),
         ({"sessions": [{**COUNT, "count": True}]}, "n needs one of first, last, min, max, sum, count"),
+        (
+            {"sessions": [{"name": "n", "data_type": "varchar", "user_property": "it's"}]},
+            "n needs the path of a property",
+        ),
         ({"sessions": [{**COUNT, "where": "1 = 1"}]}, "n has a where, a condition for first, last, min, max and sum"),
     ],
 )
 def test_what_is_wrong_is_said(told: Any, said: str) -> None:
     with pytest.raises(RefusedError, match=re.escape(said)):
-        returned(("own_columns.sql",), "own_columns", told, "sessions")
+        returned(("own_columns.sql",), "own_columns", told, "sessions", "user_property")
 
 
 @pytest.mark.parametrize(
@@ -211,6 +215,7 @@ def test_what_is_wrong_is_said(told: Any, said: str) -> None:
         ({"sessions": ["n"]}, "own_columns: sessions: n needs a name"),
         ([COUNT], "own_columns has sessions, page_views and users"),
         ({"sessions": [{"name": "n", "data_type": "varchar", "session": "channel"}]}, "n has the key session"),
+        ({"page_views": [{"name": "n", "data_type": "varchar", "session": "a b"}]}, "n needs a column of sessions"),
     ],
 )
 def test_dbt_stops_at_what_is_wrong(shop: Warehouse, told: Any, said: str) -> None:

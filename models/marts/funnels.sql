@@ -10,6 +10,7 @@ select
     cast(null as {{ varchar }}) as step_name,
     cast(null as {{ bigint }}) as entered,
     cast(null as {{ bigint }}) as reached
+from {{ ref('int_steps') }}
 where 1 = 0
 {%- else -%}
 with steps as (

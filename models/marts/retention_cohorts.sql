@@ -10,6 +10,7 @@ select
     cast(null as {{ bigint }}) as periods_later,
     cast(null as {{ bigint }}) as users,
     cast(null as {{ bigint }}) as returned
+from {{ ref('int_steps') }}
 where 1 = 0
 {%- else -%}
 with steps as (
@@ -93,12 +94,17 @@ visits as (
     group by cohort, device_type, channel
 ),
 
-{{ name }}_periods as (
+{{ name }}_told_periods as (
     select period
     from {{ name }}_back
-    union distinct
+    union all
     select cohort as period
     from {{ name }}_users
+),
+
+{{ name }}_periods as (
+    select distinct period
+    from {{ name }}_told_periods
 ),
 
 {{ name }}_returns as (

@@ -29,6 +29,7 @@ measured as (
         events.page_value_id,
         events.page_label,
         events.user_agent_device as device_type,
+        events.user_agent_browser as browser,
         events.location_country as country,
         thresholds.vital,
         thresholds.good_until,
@@ -68,6 +69,7 @@ totals as (
         day,
         coalesce(current_definition_id, page_by_rule, undefined_page_id) as page_id,
         device_type,
+        browser,
         country,
         vital,
         max(current_definition_id) as page_definition_id,
@@ -84,6 +86,7 @@ totals as (
         day,
         coalesce(current_definition_id, page_by_rule, undefined_page_id),
         device_type,
+        browser,
         country,
         vital
 )
@@ -94,6 +97,7 @@ select
     totals.page_definition_id,
     coalesce(definitions.name, totals.page_label) as page_name,
     totals.device_type,
+    totals.browser,
     totals.country,
     totals.vital,
     totals.events,
