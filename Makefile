@@ -39,7 +39,7 @@ test: setup ## run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-warehouses: $(VENV)-warehouses/ready ## run the tests on PostgreSQL, and on stand-ins for BigQuery, Snowflake and Redshift
-	$(VENV)-warehouses/bin/python -m pytest -m "warehouses and not soak" tests/test_warehouses.py --numprocesses 2 --dist loadgroup
+	$(VENV)-warehouses/bin/python -m pytest -m "warehouses and not soak" tests/test_warehouses.py --numprocesses 2 --dist worksteal
 
 test-walks: setup ## do with the wheel what people do in their first days, and open the report in Debian's chromium
 	$(BIN)/python -m pytest -m "examples and not soak" tests/test_walks.py tests/test_report.py --numprocesses 2 --dist loadgroup
@@ -59,7 +59,7 @@ $(VENV)-airflow/ready $(VENV)-dagster/ready $(VENV)-metricflow/ready $(VENV)-spa
 soak: setup $(VENV)-warehouses/ready ## run the property and kill tests for hours rather than minutes, and walks and upgrades under all that is here
 	HEADRACE_KILLS=300 HEADRACE_HISTORIES=1000 HEADRACE_TEST_SEEDS="1 2 3 4 5 6 7 8" \
 		$(BIN)/python -m pytest -m "not warehouses and (soak or not examples)"
-	HEADRACE_ALL_STEPS=1 $(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist loadgroup
+	HEADRACE_ALL_STEPS=1 $(VENV)-warehouses/bin/python -m pytest -m warehouses tests/test_warehouses.py --numprocesses 2 --dist worksteal
 
 lint: setup ## check style and types of Python and SQL
 	$(BIN)/ruff check .

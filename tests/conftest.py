@@ -52,13 +52,8 @@ LONGEST = ("rebuild", "models", "sync", "idle", "analysis", "kill", "stamps", "i
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The tests of one warehouse share its stand-in, so one worker has them all."""
     first = {f"test_{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
-    for item in items:
-        name = item.callspec.params.get("warehouse") if hasattr(item, "callspec") else None
-        if isinstance(name, str):
-            item.add_marker(pytest.mark.xdist_group(name))
 
 
 def event(event_id: str | None, minute: int = 0, **fields: Any) -> dict[str, Any]:
