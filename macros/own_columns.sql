@@ -2,7 +2,7 @@
 
 {% macro own_columns(relation, also=none) -%}
     {%- set told = var('own_columns') or {} -%}
-    {%- set example = "{sessions: [{name: cart_adds, data_type: bigint, count: event_name = 'Added'}]}" -%}
+    {%- set example = "{sessions: [{name: adds, data_type: bigint, count: event_name = 'Added'}]}" -%}
     {%- if told is not mapping or told | reject('in', ['sessions', 'page_views', 'users']) | list -%}
         {%- do exceptions.raise_compiler_error(
             'own_columns has sessions, page_views and users, as in ' ~ example ~ ', not ' ~ told

@@ -181,7 +181,7 @@ COUNT = {"name": "n", "data_type": "bigint", "count": "1 = 1"}
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ([COUNT], "own_columns has sessions, page_views and users, as in {sessions: [{name: cart_adds"),
+        ([COUNT], "own_columns has sessions, page_views and users, as in {sessions: [{name: adds"),
         ({"session": [COUNT]}, "own_columns has sessions, page_views and users"),
         ({"sessions": COUNT}, "own_columns: sessions is a list, as in"),
         ({"sessions": ["n"]}, "own_columns: sessions: n needs a name of small letters"),
