@@ -259,15 +259,22 @@ def wait_for(port: int, process: subprocess.Popen[bytes], log: Path, seconds: in
     raise RuntimeError(f"{process.args[0]} does not listen: {log.read_text()[-2000:]}")  # type: ignore[index]
 
 
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """While it lasts, no other process is in one of this name: two workers may install the same at once."""
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    with (ENVIRONMENTS / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def environment(
     name: str, requirements: tuple[str, ...], python: str | None = None, more: tuple[str, ...] = ()
 ) -> Path:
     """The programs of a virtual environment with these packages, `more` without its own needs."""
     where = ENVIRONMENTS / name
     stamp, wanted = where / "requirements.txt", "\n".join((*requirements, *more))
-    ENVIRONMENTS.mkdir(exist_ok=True)
-    with (ENVIRONMENTS / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two workers may want it at once
+    with alone(name):
         if not stamp.exists() or stamp.read_text() != wanted:
             shutil.rmtree(where, ignore_errors=True)
             if python:
@@ -286,18 +293,19 @@ def bigquery_environment() -> Path:
     """local-bigquery as released, with its faults mended and DuckDB's extensions where it looks for them."""
     programs = environment("bigquery", BIGQUERY, python_313(), BIGQUERY_DUCKDB)
     ready, wanted = programs.parent / "ready", repr(BIGQUERY_FIXES)
-    if not ready.exists() or ready.read_text() != wanted:
-        for extension in ("ducklake", "icu", "spatial"):
-            command = f"from duckdb_extensions import import_extension; import_extension({extension!r})"
-            env = {**os.environ, "HOME": str(programs.parent)}
-            subprocess.run([programs / "python", "-c", command], check=True, stdout=sys.stderr, env=env)
-        package = next(programs.parent.glob("lib/python3.*/site-packages/local_bigquery"))
-        for file, old, new in BIGQUERY_FIXES:
-            text = (package / file).read_text()
-            if new not in text:
-                assert old in text, f"local-bigquery has changed: {file} does not hold {old!r}"
-                (package / file).write_text(text.replace(old, new, 1))
-        ready.write_text(wanted)
+    with alone("bigquery-fixes"):
+        if not ready.exists() or ready.read_text() != wanted:
+            for extension in ("ducklake", "icu", "spatial"):
+                command = f"from duckdb_extensions import import_extension; import_extension({extension!r})"
+                env = {**os.environ, "HOME": str(programs.parent)}
+                subprocess.run([programs / "python", "-c", command], check=True, stdout=sys.stderr, env=env)
+            package = next(programs.parent.glob("lib/python3.*/site-packages/local_bigquery"))
+            for file, old, new in BIGQUERY_FIXES:
+                text = (package / file).read_text()
+                if new not in text:
+                    assert old in text, f"local-bigquery has changed: {file} does not hold {old!r}"
+                    (package / file).write_text(text.replace(old, new, 1))
+            ready.write_text(wanted)
     return programs
 
 
