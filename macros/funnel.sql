@@ -2,12 +2,12 @@
     {%- if per not in ('session', 'user') -%}
         {{ exceptions.raise_compiler_error("funnel: per is session or user, not " ~ per) }}
     {%- endif -%}
-    {%- set microseconds = {'second': 1, 'minute': 60, 'hour': 3600, 'day': 86400, 'week': 604800} -%}
+    {%- set microseconds = headrace.microseconds_of_units() -%}
     {%- set amount, unit = within.split() -%}
     {%- if unit.rstrip('s') not in microseconds -%}
         {{ exceptions.raise_compiler_error("funnel: within is a number of seconds to weeks, not " ~ within) }}
     {%- endif -%}
-    {%- set longest = (amount | int) * microseconds[unit.rstrip('s')] * 1000000 -%}
+    {%- set longest = (amount | int) * microseconds[unit.rstrip('s')] -%}
     {%- set numbers = range(1, steps | length + 1) | list -%}
 
 with events as (
@@ -75,6 +75,13 @@ union all
 {% endif %}
 {%- endfor %}
 order by step
+{%- endmacro %}
+
+
+{% macro microseconds_of_units() -%}
+    {{ return({
+        'second': 1000000, 'minute': 60000000, 'hour': 3600000000, 'day': 86400000000, 'week': 604800000000,
+    }) }}
 {%- endmacro %}
 
 

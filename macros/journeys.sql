@@ -2,7 +2,7 @@
 
 {% macro told_funnels() -%}
     {%- set example = '[{name: Checkout, within: 1 day, steps: [{name: Cart, page: Cart}, {name: Order, event_name: Bought}]}]' -%}
-    {%- set microseconds = {'second': 1000000, 'minute': 60000000, 'hour': 3600000000, 'day': 86400000000, 'week': 604800000000} -%}
+    {%- set microseconds = microseconds_of_units() -%}
     {%- set found = [] -%}
     {%- for entry in told_journeys('funnels', ['name', 'per', 'within', 'steps'], example) -%}
         {%- set place = 'funnels: ' ~ entry.name -%}

@@ -59,11 +59,6 @@
 {%- endmacro %}
 
 
-{% macro taken(columns) -%}
-    {{ return(columns | selectattr('take', 'in', ['first', 'last', 'min', 'max', 'sum', 'count']) | list) }}
-{%- endmacro %}
-
-
 {% macro own_value(column) -%}
     {%- if column.take == 'count' -%}
     case when {{ column.of }} then 1 end

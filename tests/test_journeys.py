@@ -17,7 +17,12 @@ from test_conversions import RefusedError, is_defined, live, page_of, returned, 
 from test_models import Row, Warehouse, event, nulled
 
 ZONE = "America/St_Johns"
-WITHIN = {"30 minutes": timedelta(minutes=30), "2 weeks": timedelta(weeks=2), "40 seconds": timedelta(seconds=40)}
+WITHIN = {
+    "1 second": timedelta(seconds=1),
+    "40 seconds": timedelta(seconds=40),
+    "30 minutes": timedelta(minutes=30),
+    "2 weeks": timedelta(weeks=2),
+}
 COPY, ORDER, THANKS = {"event_type": "copy"}, {"event_name": "Bought"}, {"page": "shop.example/thanks"}
 FUNNELS: list[Row] = [
     {"name": "It's short", "within": "40 seconds", "steps": [{"name": "Any", "event_type": "navigate"}, COPY]},
@@ -31,7 +36,6 @@ FUNNELS: list[Row] = [
     ]},
     {"name": "One", "within": "1 second", "steps": [ORDER]},
 ]  # fmt: skip
-WITHIN["1 second"] = timedelta(seconds=1)
 for funnel in FUNNELS:
     funnel["steps"] = [{"name": f"step {place}", **step} for place, step in enumerate(funnel["steps"])]
 RETENTIONS: list[Row] = [
@@ -172,26 +176,29 @@ def retention_rows(raw: Raw, retention: Row) -> dict[tuple[Any, ...], tuple[int,
     return found
 
 
+def check_rows(
+    warehouse: Warehouse, mart: str, name_column: str, name: str, keys: tuple[str, ...], values: tuple[str, ...],
+    wanted: dict[tuple[Any, ...], tuple[int, int]],
+) -> None:  # fmt: skip
+    rows = [row for row in warehouse.query(f"from product_marts.{mart}") if row[name_column] == name]
+    found = {tuple(row[key] for key in keys): tuple(row[value] for value in values) for row in rows}
+    assert found == wanted, name
+    assert len(rows) == len(wanted) > 0
+
+
 def check(warehouse: Warehouse) -> tuple[list[int], int]:
     """Compare all with Python; who came to the end of each funnel, and how often users came back."""
-    raw = Raw(warehouse)
-    keys = ("week", "device_type", "channel", "step", "step_name")
-    counts = []
-    for name, funnel in ((funnel["name"], funnel) for funnel in FUNNELS):
-        rows = [row for row in warehouse.query("from product_marts.funnels") if row["funnel_name"] == name]
-        found = {tuple(row[key] for key in keys): (row["entered"], row["reached"]) for row in rows}
+    raw, counts, returns = Raw(warehouse), [], 0
+    for funnel in FUNNELS:
         wanted = funnel_rows(raw, funnel)
-        assert found == wanted, name
-        assert len(rows) == len(wanted) > 0
+        keys = ("week", "device_type", "channel", "step", "step_name")
+        check_rows(warehouse, "funnels", "funnel_name", funnel["name"], keys, ("entered", "reached"), wanted)
         counts.append(sum(reached for key, (_, reached) in wanted.items() if key[3] == len(funnel["steps"])))
-    keys = ("cohort", "device_type", "channel", "periods_later")
-    returns = 0
-    for name, retention in ((retention["name"], retention) for retention in RETENTIONS):
-        rows = [row for row in warehouse.query("from product_marts.retention_cohorts") if row["retention_name"] == name]
-        found = {tuple(row[key] for key in keys): (row["users"], row["returned"]) for row in rows}
+    for retention in RETENTIONS:
         wanted = retention_rows(raw, retention)
-        assert found == wanted, name
-        assert len(rows) == len(wanted) > 0
+        keys = ("cohort", "device_type", "channel", "periods_later")
+        name = retention["name"]
+        check_rows(warehouse, "retention_cohorts", "retention_name", name, keys, ("users", "returned"), wanted)
         returns += sum(returned for key, (_, returned) in wanted.items() if key[3] > 0)
     assert returns
     return counts, returns
@@ -259,7 +266,7 @@ STEPS = [{"name": "Cart", "page": "Cart"}]
 )  # fmt: skip
 def test_what_is_wrong_is_said(macro: str, told: Any, said: str) -> None:
     with pytest.raises(RefusedError, match=re.escape(said)):
-        returned(("journeys.sql", "conversions.sql"), macro, told)
+        returned(("journeys.sql", "conversions.sql", "funnel.sql"), macro, told)
 
 
 def test_dbt_stops_at_what_is_wrong(shop: Warehouse) -> None:

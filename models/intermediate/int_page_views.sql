@@ -13,7 +13,7 @@
 {%- set in_order = 'order by start_time, event_time nulls last, processed_time nulls last, event_id' -%}
 {%- set pause = elapsed('event_time', 'next_active_time', 'millisecond') -%}
 {%- set duration = elapsed('start_time', 'last_moment', 'millisecond') -%}
-{%- set own = taken(own_columns('page_views', also='session')) %}
+{%- set own = own_columns('page_views', also='session') | rejectattr('take', 'equalto', 'session') | list %}
 
 with live_events as (
     {{ live_events() }}

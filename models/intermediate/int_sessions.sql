@@ -7,7 +7,7 @@
 
 {#- All that its first and last page may be named by, so that definitions of any day name them when it is read. -#}
 {%- set named_by = ['page_definition_id', 'undefined_page_id', 'page_value_id'] -%}
-{%- set own = taken(own_columns('sessions', also='user_property')) %}
+{%- set own = own_columns('sessions', also='user_property') | rejectattr('take', 'equalto', 'user_property') | list %}
 
 with live_events as (
     {{ live_events() }}
